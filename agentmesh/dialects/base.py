@@ -1,0 +1,145 @@
+"""What a dialect is: a wire format, both ways; requests and replies to bytes and back, without any I/O.
+
+The client half writes requests and reads replies; the server half, used by the simulated provider, reads requests and
+writes replies. Both halves are pure: they hold no connection and read no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from ..errors import ErrorInfo
+from ..messages import Reply, Request
+from ..rates import Limit
+
+__all__ = [
+    "Delta",
+    "Dialect",
+    "LimitLevel",
+    "MalformedReply",
+    "Refusal",
+    "RequestRejected",
+    "StreamReader",
+    "StreamRefused",
+    "Wire",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A request in bytes: POST `body` to the provider's base URL + `path`, with these headers beside the key's."""
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a reply that is no success means.
+
+    `verdict`: `pushed_back` (too fast: wait, no attempt is spent), `retry` (an attempt, and a sign of load if `load`),
+    `stop` (this endpoint will not answer for the run: key, quota), `fail` (this request can never succeed).
+    `wait` is seconds until the provider may accept again, if it told.
+    """
+
+    verdict: Literal["pushed_back", "retry", "stop", "fail"]
+    error: ErrorInfo
+    wait: float | None = None
+    load: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a streamed reply: text that came."""
+
+    text: str
+
+
+class MalformedReply(Exception):  # noqa: N818  (it is mapped to CallFailed before anybody sees it)
+    """A body that is no reply of this dialect. It may have been paid for."""
+
+
+class StreamRefused(Exception):  # noqa: N818  (it is mapped to CallFailed before anybody sees it)
+    """An error came in the middle of a stream that had begun with a 200."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+        super().__init__(refusal.error.message)
+
+
+class RequestRejected(Exception):  # noqa: N818  (the server half answers with it)
+    """A request body that is none of this dialect; the server half answers it with 400 and this message."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLevel:
+    """How a limit stands at the server: `remaining` units now, seconds until it is full (`reset`)."""
+
+    limit: Limit
+    remaining: float
+    reset: float
+
+
+class StreamReader(Protocol):
+    """Reads one streamed reply piece by piece."""
+
+    def feed(self, data: bytes) -> Sequence[Delta]:
+        """What these bytes completed. Raises MalformedReply and StreamRefused."""
+        ...
+
+    def close(self) -> Reply:
+        """The whole reply, after the last byte. Raises MalformedReply if the end mark of the dialect is missing."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire format. Stateless; `quirks` are the provider file's named switches."""
+
+    name: str
+    path: str
+    """Below the base URL, where requests go: `/chat/completions`."""
+
+    # --- client half
+    def encode(self, request: Request, quirks: frozenset[str] = frozenset()) -> Wire:
+        """The request in this dialect."""
+        ...
+
+    def decode(self, body: bytes, quirks: frozenset[str] = frozenset()) -> Reply | Refusal:
+        """The reply in a 200 body; a Refusal where a provider hides an error in a 200. Raises MalformedReply."""
+        ...
+
+    def read_stream(self, quirks: frozenset[str] = frozenset()) -> StreamReader:
+        """A reader for one streamed reply."""
+        ...
+
+    def read_refusal(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Refusal:
+        """What a status other than 2xx means. `headers` have lower-case names; `now` is wall time. Never raises."""
+        ...
+
+    # --- server half
+    def parse_request(self, body: bytes) -> Request:
+        """The neutral request in a body. Raises RequestRejected."""
+        ...
+
+    def write_reply(self, reply: Reply, *, created: int) -> bytes:
+        """The body of a 200."""
+        ...
+
+    def write_stream(self, reply: Reply, pieces: Sequence[str], *, created: int) -> Iterator[bytes]:
+        """The same reply as server-sent events, one chunk per piece of text, then tool calls, usage and end mark."""
+        ...
+
+    def write_refusal(self, status: int, error: ErrorInfo) -> bytes:
+        """The body of an error in the provider's own form."""
+        ...
+
+    def limit_headers(self, levels: Sequence[LimitLevel], *, now: float) -> dict[str, str]:
+        """The provider's own rate limit headers for these levels; `now` is wall time."""
+        ...

@@ -1,0 +1,238 @@
+"""What happened in a run, as frozen values.
+
+The journal, the screen, the report and telemetry read nothing else. `at` is wall time in seconds since 1970. Events
+carry plain data only, so that each can be written as JSON and read back.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from .errors import ErrorInfo
+from .messages import Reply, Request
+from .outcome import Outcome, Usage
+
+__all__ = [
+    "EVENT_TYPES", "CallEnded", "CallIntent", "CollectionClosed", "Emit", "Event", "LaneFrozen", "LaneThawed",
+    "MatchEnded", "Notice", "RunEnded", "RunStarted", "RunStatus", "Standing", "StandingsChanged", "TaskAdded",
+    "TaskEnded", "TaskStarted", "read_event", "write_event",
+]  # fmt: skip
+
+RunStatus = Literal["done", "partial", "stopped", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A run began. `source` is the workflow's file, `spec` its text, `expected` how many items a task will have."""
+
+    at: float
+    run: str
+    name: str
+    source: str | None = None
+    spec: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    tasks: tuple[str, ...] = ()
+    waits_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAdded:
+    """A task entered the graph. `needs` are addresses; `lane` is the account it will call, if any."""
+
+    at: float
+    task: str
+    key: str | None = None
+    sample: int | None = None
+    needs: tuple[str, ...] = ()
+    lane: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionClosed:
+    """The last item of a task's collection is in the graph: `items` of them."""
+
+    at: float
+    task: str
+    items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted:
+    """A task left the backlog and is being performed."""
+
+    at: float
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallIntent:
+    """A call was admitted and is about to be sent: durable before the first byte leaves.
+
+    `call` counts within the run; an attempt of the same call has the same number. `waited` is seconds in the lane.
+    """
+
+    at: float
+    call: int
+    attempt: int
+    address: str
+    agent: str | None
+    account: str
+    model: str
+    request: Request | None
+    waited: float = 0.0
+
+
+CallResult = Literal["ok", "pushed_back", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded:
+    """What came of one attempt of a call. `uncertain`: it may have been paid without an answer reaching us."""
+
+    at: float
+    call: int
+    attempt: int
+    address: str
+    agent: str | None
+    account: str
+    model: str
+    result: CallResult
+    seconds: float
+    reply: Reply | None = None
+    error: ErrorInfo | None = None
+    uncertain: bool = False
+    usage: Usage = Usage()
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneFrozen:
+    """A lane admits nothing for `concerns` (the account or an endpoint) for `seconds`, because it was pushed back."""
+
+    at: float
+    account: str
+    concerns: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneThawed:
+    """A frozen lane admits again."""
+
+    at: float
+    account: str
+    concerns: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnded:
+    """A task reached its end state."""
+
+    at: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchEnded:
+    """A judged pair. `score` is the first one's: 1, 0.5 or 0; None when the match failed and says nothing."""
+
+    at: float
+    address: str
+    first: str
+    second: str
+    score: float | None
+    judge: str
+    error: ErrorInfo | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One row of a tournament's standings. Ratings are on the chess scale: 1200 + 173.7 x strength."""
+
+    rank: int
+    key: str
+    item: Any
+    rating: float
+    low: float
+    high: float
+    matches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingsChanged:
+    """The newest standings of a tournament; earlier ones are of no more use. `top` has the first few rows."""
+
+    at: float
+    task: str
+    entrants: int
+    matches: int
+    failed: int
+    limit: int | None
+    regret: float | None
+    top: tuple[Standing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something a person should read once."""
+
+    at: float
+    level: Literal["info", "warning"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """The run is over. `unfinished` tasks have no end state: a stop left them."""
+
+    at: float
+    status: RunStatus
+    seconds: float
+    usage: Usage
+    usd: float | None
+    unfinished: int = 0
+    reason: str | None = None
+
+
+Event = (
+    RunStarted | TaskAdded | CollectionClosed | TaskStarted | CallIntent | CallEnded | LaneFrozen | LaneThawed
+    | TaskEnded | MatchEnded | StandingsChanged | Notice | RunEnded
+)  # fmt: skip
+Emit = Callable[[Event], None]
+"""Where events go: synchronous, never waits, never raises for a reader's fault."""
+
+EVENT_TYPES: tuple[type[Any], ...] = (
+    RunStarted, TaskAdded, CollectionClosed, TaskStarted, CallIntent, CallEnded, LaneFrozen, LaneThawed,
+    TaskEnded, MatchEnded, StandingsChanged, Notice, RunEnded,
+)  # fmt: skip
+"""In the order of their numbers in the journal: append only."""
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def write_event(event: Event) -> bytes:
+    """An event as JSON. A value that has no JSON form is written as its `repr`."""
+    return _adapter(type(event)).dump_json(event, fallback=repr, warnings=False)
+
+
+def read_event(kind: str, body: bytes) -> Event:
+    """The event that `write_event` wrote; values come back as plain data.
+
+    Raises KeyError for a kind this version does not know, pydantic.ValidationError for a body that is none.
+    """
+    found: Event = _adapter(_BY_NAME[kind]).validate_json(body)
+    return found
+
+
+_BY_NAME = types.MappingProxyType({kind.__name__: kind for kind in EVENT_TYPES})

@@ -1,0 +1,115 @@
+"""How a task ended: its value or its error, with what it cost; and the address it is found by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+from urllib.parse import quote
+
+from .errors import ErrorInfo
+from .messages import Finish, Tokens
+
+__all__ = ["Address", "Outcome", "State", "Usage", "encode_key"]
+
+State = Literal["done", "failed", "skipped", "cancelled"]
+
+
+def encode_key(key: str) -> str:
+    """A key in the form that addresses use: characters beyond `[A-Za-z0-9._~-]` are %-encoded, `+` joins products."""
+    return quote(key, safe="+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a task is found: `task`, `task/key` or `task/key/sample`; safe in any shell.
+
+    `key` is already encoded. Over another task's items it is the whole address of the item below that task's name,
+    so it may have slashes of its own.
+    """
+
+    task: str
+    key: str | None = None
+    sample: int | None = None
+
+    def __str__(self) -> str:
+        text = self.task
+        if self.key is not None:
+            text += "/" + self.key
+        if self.sample is not None:
+            text += f"/{self.sample}"
+        return text
+
+    @property
+    def tail(self) -> str | None:
+        """The address below the task's name: what an item over this item takes as its key."""
+        return None if self.key is None else self.key if self.sample is None else f"{self.key}/{self.sample}"
+
+
+def _add(a: int | None, b: int | None) -> int | None:
+    """Sum of what is known: unknown plus unknown stays unknown."""
+    return b if a is None else a if b is None else a + b
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What calls used, over all their attempts. Tokens that nobody told are None, never 0.
+
+    `calls` were sent, pushed back ones included in `pushed_back` only; `uncertain` may have been paid without an
+    answer reaching us.
+    """
+
+    calls: int = 0
+    pushed_back: int = 0
+    uncertain: int = 0
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.pushed_back + other.pushed_back,
+            self.uncertain + other.uncertain,
+            *(_add(getattr(self, name), getattr(other, name)) for name in _TOKEN_FIELDS),
+        )
+
+    @classmethod
+    def of_reply(cls, tokens: Tokens) -> Usage:
+        """The usage of one call that was answered."""
+        return cls(1, 0, 0, tokens.input, tokens.cached, tokens.output, tokens.reasoning)
+
+
+_TOKEN_FIELDS = tuple(f.name for f in fields(Usage) if f.name.endswith("_tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one task ended.
+
+    `item` is the element that the task was about; `seconds` counts from its start to its end, waiting included;
+    `usd` is None where a price is unknown. `attempts` are those of its calls, without the ones pushed back.
+    """
+
+    task: str
+    key: str | None = None
+    sample: int | None = None
+    state: State = "done"
+    item: Any = None
+    value: Any = None
+    error: ErrorInfo | None = None
+    finish: Finish | None = None
+    model: str | None = None
+    attempts: int = 0
+    seconds: float = 0.0
+    usage: Usage = Usage()
+    usd: float | None = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a value."""
+        return self.state == "done"
+
+    @property
+    def address(self) -> Address:
+        return Address(self.task, self.key, self.sample)

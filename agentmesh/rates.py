@@ -1,0 +1,111 @@
+"""A limit as a record: what is counted, over which window, what is reserved on admission and what is settled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["WINDOW_SECONDS", "Limit", "Reserves", "Settles", "Shape", "Unit", "limit_names", "parse_limit_name"]
+
+Unit = Literal["requests", "tokens", "input_tokens", "output_tokens", "in_flight"]
+Shape = Literal["bucket", "fixed", "sliding"]
+Reserves = Literal["sum", "max", "input", "nothing"]
+Settles = Literal["actual", "reserved"]
+
+WINDOW_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+
+_DEFAULT_RESERVES: dict[Unit, Reserves] = {
+    "requests": "nothing", "tokens": "sum", "input_tokens": "input", "output_tokens": "nothing", "in_flight": "nothing",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit of an account, a model or a pool.
+
+    `limit` units per `window` seconds (`in_flight` has no window: so many at once). `burst` is what may go at once: by
+    default one second's worth of requests, at least 1, and ten seconds' worth of tokens. A request above the burst is
+    admitted at a full bucket and leaves a debt, unless `debt` is false. `reserves` says what is counted on admission
+    (`sum` of input and max_tokens, the `max` of the two, `input`, `nothing`), `settles` whether the real use is
+    counted in the end. Raises ValueError for figures that make no sense.
+    """
+
+    unit: Unit
+    limit: float
+    window: float = 60.0
+    burst: float | None = None
+    shape: Shape = "bucket"
+    reserves: Reserves | None = None
+    settles: Settles = "actual"
+    debt: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.limit) and self.limit > 0):
+            raise ValueError(f"a limit must be a number above 0, not {self.limit:g}")
+        if self.burst is not None and not (math.isfinite(self.burst) and self.burst >= 1):
+            raise ValueError(f"a burst must be at least 1, not {self.burst:g}")
+        if self.reserves is None:
+            object.__setattr__(self, "reserves", _DEFAULT_RESERVES[self.unit])
+
+    @property
+    def name(self) -> str:
+        """As it is written in files: `requests_per_minute`, `in_flight`."""
+        if self.unit == "in_flight":
+            return self.unit
+        window = next((name for name, s in WINDOW_SECONDS.items() if s == self.window), f"{self.window:g}s")
+        return f"{self.unit}_per_{window}"
+
+    @property
+    def per_second(self) -> float:
+        """Units that come back each second, on average."""
+        return self.limit / self.window
+
+    @property
+    def capacity(self) -> float:
+        """The most that can go at once, in units."""
+        if self.unit == "in_flight" or self.shape != "bucket":
+            return self.limit
+        if self.burst is not None:
+            return self.burst
+        return max(1.0, self.per_second) if self.unit == "requests" else max(1.0, 10 * self.per_second)
+
+    def reserved(self, input_tokens: float, output_tokens: float) -> float:
+        """Units counted on admission of a call of this estimated size; `output_tokens` is its max_tokens, if set."""
+        if self.unit in ("requests", "in_flight"):
+            return 1.0
+        match self.reserves:
+            case "sum":
+                return input_tokens + output_tokens
+            case "max":
+                return max(input_tokens, output_tokens)
+            case "input":
+                return input_tokens
+            case _:
+                return 0.0
+
+    def used(self, input_tokens: float, output_tokens: float) -> float:
+        """Units that a call of this real size costs in the end."""
+        match self.unit:
+            case "tokens":
+                return input_tokens + output_tokens
+            case "input_tokens":
+                return input_tokens
+            case "output_tokens":
+                return output_tokens
+            case _:
+                return 1.0
+
+
+def limit_names() -> list[str]:
+    """Every name a limit can have in a file or after `--rate TARGET.`."""
+    units = [unit for unit in get_args(Unit) if unit != "in_flight"]
+    return ["in_flight"] + [f"{unit}_per_{window}" for unit in units for window in WINDOW_SECONDS]
+
+
+def parse_limit_name(name: str) -> tuple[Unit, float]:
+    """`requests_per_minute` as ("requests", 60.0). Raises KeyError for a name that is none of `limit_names()`."""
+    if name not in limit_names():
+        raise KeyError(name)
+    unit, _, window = name.partition("_per_")
+    return unit, WINDOW_SECONDS.get(window, 1.0)  # type: ignore[return-value]  # checked against the list above
