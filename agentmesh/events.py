@@ -217,7 +217,7 @@ EVENT_TYPES: tuple[type[Any], ...] = (
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -58,11 +58,11 @@ class Delta:
     text: str
 
 
-class MalformedReply(Exception):  # noqa: N818  (it is mapped to CallFailed before anybody sees it)
+class MalformedReply(Exception):
     """A body that is no reply of this dialect. It may have been paid for."""
 
 
-class StreamRefused(Exception):  # noqa: N818  (it is mapped to CallFailed before anybody sees it)
+class StreamRefused(Exception):
     """An error came in the middle of a stream that had begun with a 200."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -70,7 +70,7 @@ class StreamRefused(Exception):  # noqa: N818  (it is mapped to CallFailed befor
         super().__init__(refusal.error.message)
 
 
-class RequestRejected(Exception):  # noqa: N818  (the server half answers with it)
+class RequestRejected(Exception):
     """A request body that is none of this dialect; the server half answers it with 400 and this message."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
