@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
 
@@ -216,14 +216,14 @@ EVENT_TYPES: tuple[type[Any], ...] = (
 """In the order of their numbers in the journal: append only."""
 
 
-@cache
+@cache  # one validator per type: making one costs a millisecond
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 def write_event(event: Event) -> bytes:
     """An event as JSON. A value that has no JSON form is written as its `repr`."""
-    return _adapter(type(event)).dump_json(event, fallback=repr, warnings=False)
+    return _adapter(cast("Any", type(event))).dump_json(event, fallback=repr, warnings=False)
 
 
 def read_event(kind: str, body: bytes) -> Event:
@@ -231,7 +231,7 @@ def read_event(kind: str, body: bytes) -> Event:
 
     Raises KeyError for a kind this version does not know, pydantic.ValidationError for a body that is none.
     """
-    found: Event = _adapter(_BY_NAME[kind]).validate_json(body)
+    found: Event = _adapter(cast("Any", _BY_NAME[kind])).validate_json(body)
     return found
 
 

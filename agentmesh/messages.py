@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-__all__ = ["Finish", "Message", "Opaque", "Reply", "Request", "Role", "Settings", "Tokens", "ToolCall", "ToolSpec"]
+__all__ = [
+    "Finish", "Message", "Opaque", "Reply", "Request", "Role", "Settings", "Tokens", "ToolCall", "ToolSpec",
+    "candidate_pair", "digest", "read_candidate_pair",
+]  # fmt: skip
 
 Role = Literal["system", "user", "assistant", "tool"]
 Finish = Literal["stop", "length", "tool", "filter", "refusal"]
@@ -169,3 +172,19 @@ def digest(value: Any, *, length: int = 8) -> str:
     """The first `length` hex digits of SHA-256 over canonical JSON (sorted keys, no spaces) of a plain value."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+_FIRST, _SECOND, _END = "=== First candidate ===", "=== Second candidate ===", "=== End of candidates ==="
+
+
+def candidate_pair(first: str, second: str) -> str:
+    """Two texts, marked so that a judge (and the simulated provider) can tell where each begins and ends."""
+    return f"{_FIRST}\n{first}\n{_SECOND}\n{second}\n{_END}"
+
+
+def read_candidate_pair(text: str) -> tuple[str, str] | None:
+    """The two texts that `candidate_pair` marked in a prompt; None where there are none."""
+    _, found, rest = text.partition(_FIRST + "\n")
+    first, also, rest = rest.partition("\n" + _SECOND + "\n")
+    second, ended, _ = rest.rpartition("\n" + _END)
+    return (first, second) if found and also and ended else None
