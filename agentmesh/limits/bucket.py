@@ -1,0 +1,103 @@
+"""Token buckets and slots: arithmetic that never waits and reads no clock; `now` is monotonic seconds.
+
+A bucket holds up to `capacity` units and refills all the time. Its level may go below zero: a settlement that cost more
+than was reserved, or a request above the burst, leaves a debt that the refill pays back first.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..rates import Limit
+
+__all__ = ["Bucket", "Slots"]
+
+_EPSILON = 1e-9  # sums of floats must not make a caller wait for a billionth of a unit
+
+
+class Bucket:
+    """A bucket for one limit, full at `now`."""
+
+    __slots__ = ("_at", "_level", "limit")
+
+    def __init__(self, limit: Limit, now: float) -> None:
+        self.limit = limit
+        self._level = limit.capacity
+        self._at = now
+
+    def __repr__(self) -> str:
+        return f"<Bucket {self.limit.name} {self._level:.1f} of {self.limit.capacity:g} at {self._at:.3f}>"
+
+    def level(self, now: float) -> float:
+        """Units there now; negative while a debt is paid back."""
+        return min(self.limit.capacity, self._filled(now))
+
+    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
+        """Seconds until `amount` fits with `margin` units to spare; inf if it never can.
+
+        A margin that the capacity has no room for is waited out at the refill rate beyond the full bucket.
+        """
+        capacity = self.limit.capacity
+        if amount > capacity and not self.limit.debt:
+            return math.inf
+        missing = min(amount, capacity) + margin - self._filled(now)
+        return 0.0 if missing <= _EPSILON else missing / self.limit.per_second
+
+    def take(self, amount: float, now: float) -> None:
+        """Count `amount`, whether it fits or not."""
+        self._level = self.level(now) - amount
+        self._at = max(now, self._at)
+
+    def give(self, amount: float, now: float) -> None:
+        """Give `amount` back (or take more, if negative)."""
+        self.take(-amount, now)
+        self._level = min(self._level, self.limit.capacity)
+
+    def lower(self, level: float, now: float) -> None:
+        """Believe that not more than `level` is there: the provider said so."""
+        self._level = min(self.level(now), level)
+        self._at = max(now, self._at)
+
+    def reset(self, now: float) -> float:
+        """Seconds until it is full."""
+        return max(0.0, (self.limit.capacity - self._filled(now)) / self.limit.per_second)
+
+    def _filled(self, now: float) -> float:
+        # A clock that went back adds nothing and takes nothing.
+        return self._level + max(0.0, now - self._at) * self.limit.per_second
+
+
+class Slots:
+    """So many calls at once. What was taken is given back by hand; time changes nothing."""
+
+    __slots__ = ("_used", "limit")
+
+    def __init__(self, limit: Limit, now: float = 0.0) -> None:
+        self.limit = limit
+        self._used = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Slots {self._used:g} of {self.limit.limit:g} used>"
+
+    def level(self, now: float) -> float:
+        """Free slots."""
+        return self.limit.limit - self._used
+
+    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
+        """0 if a slot is free, else inf: nobody knows when a call ends."""
+        return 0.0 if self._used + amount <= self.limit.limit + _EPSILON else math.inf
+
+    def take(self, amount: float, now: float) -> None:
+        """Take a slot."""
+        self._used += amount
+
+    def give(self, amount: float, now: float) -> None:
+        """Give a slot back."""
+        self._used = max(0.0, self._used - amount)
+
+    def lower(self, level: float, now: float) -> None:
+        """Nothing to correct: slots are counted by those who hold them."""
+
+    def reset(self, now: float) -> float:
+        """0: there is no window that could be waited out."""
+        return 0.0

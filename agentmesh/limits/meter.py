@@ -1,0 +1,54 @@
+"""What keeps count of one limit, whatever its shape; the lane and the simulated provider use the same arithmetic."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..rates import Limit
+from .bucket import Bucket, Slots
+from .window import FixedWindow, SlidingWindow
+
+__all__ = ["Meter", "meter"]
+
+
+class Meter(Protocol):
+    """Counts the use of one limit. Amounts are in its unit, `now` is monotonic seconds."""
+
+    limit: Limit
+
+    def level(self, now: float) -> float:
+        """Units that are free now; negative in debt."""
+        ...
+
+    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
+        """Seconds until `amount` fits with `margin` to spare: 0 if now, inf if never or nobody knows."""
+        ...
+
+    def take(self, amount: float, now: float) -> None:
+        """Count `amount`, whether it fits or not."""
+        ...
+
+    def give(self, amount: float, now: float) -> None:
+        """Give `amount` back; take more if it is negative."""
+        ...
+
+    def lower(self, level: float, now: float) -> None:
+        """Believe that not more than `level` is free."""
+        ...
+
+    def reset(self, now: float) -> float:
+        """Seconds until everything is free again."""
+        ...
+
+
+def meter(limit: Limit, now: float) -> Meter:
+    """A meter for this limit, with nothing used yet."""
+    if limit.unit == "in_flight":
+        return Slots(limit, now)
+    match limit.shape:
+        case "bucket":
+            return Bucket(limit, now)
+        case "fixed":
+            return FixedWindow(limit, now)
+        case _:
+            return SlidingWindow(limit, now)
