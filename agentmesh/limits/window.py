@@ -31,7 +31,7 @@ class FixedWindow:
         return self.limit.limit - self._used
 
     def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
-        """Seconds until `amount` fits; inf for more than the whole window. A margin waits a little past the boundary."""
+        """Seconds until `amount` fits, a margin past the boundary if need be; inf for more than the whole window."""
         if amount > self.limit.limit:
             return math.inf
         left = self.level(now)

@@ -1,0 +1,210 @@
+"""The only HTTP: one request in, status, headers and body out, under four timeouts, with errors told apart by money.
+
+On asyncio connections are aiohttp's, behind httpx's transport interface: its pool finds a free connection without
+looking at all of them, which at a thousand calls in flight is most of a call's cost. On trio it is plain httpx. Any
+`httpx.AsyncBaseTransport` can take its place, and httpx's event hooks are called as usual.
+
+What went wrong is told by whether bytes had left: *never sent* costs nothing, *sent* may have been paid for.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx
+import sniffio
+
+from ..clock import monotonic
+
+__all__ = ["Answer", "Timeouts", "Transport", "TransportFailed", "default_http"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, to the first byte of the answer, between its bytes, and for the whole call."""
+
+    connect: float = 10.0
+    first_byte: float = 300.0
+    between_bytes: float = 60.0
+    whole: float = 600.0
+
+
+class TransportFailed(Exception):  # noqa: N818 - mapped to CallFailed by the endpoint
+    """No complete answer came. `sent` says whether bytes had left, so that the call may have been paid for."""
+
+    def __init__(self, message: str, *, sent: bool, timeout: bool = False) -> None:
+        self.sent = sent
+        self.timeout = timeout
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers (lower-case names) and the whole body. A streamed success has an empty body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Sends requests through any httpx transport. Close it with `aclose`."""
+
+    def __init__(
+        self, http: httpx.AsyncBaseTransport, *, event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None
+    ) -> None:
+        self._http = http
+        self._before = tuple((event_hooks or {}).get("request", ()))
+        self._after = tuple((event_hooks or {}).get("response", ()))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def post(
+        self, url: httpx.URL, body: bytes, *, headers: Sequence[tuple[str, str]], timeouts: Timeouts,
+        on_bytes: Callable[[bytes], None] | None = None,
+    ) -> Answer:  # fmt: skip
+        """POST `body`. `on_bytes` gets the pieces of a 2xx body as they come. Raises TransportFailed."""
+        request = httpx.Request(
+            "POST", url, headers=headers, content=body, extensions={"timeout": {"connect": timeouts.connect}}
+        )
+        began = monotonic()
+        progress = "no answer"
+        scope = anyio.CancelScope(deadline=began + min(timeouts.first_byte, timeouts.whole))
+        try:
+            with scope:
+                for hook in self._before:
+                    await hook(request)
+                response = await self._http.handle_async_request(request)
+                response.request = request
+                try:
+                    for hook in self._after:
+                        await hook(response)
+                    progress = f"a {response.status_code} that did not end"
+                    streamed = on_bytes if response.is_success else None
+                    return await _read(response, scope, began + timeouts.whole, timeouts.between_bytes, streamed)
+                finally:
+                    with anyio.CancelScope(shield=scope.cancel_called):
+                        await response.aclose()
+        except Exception as error:
+            raise _failure(error, progress) from error
+        raise TransportFailed(f"{progress} after {monotonic() - began:.1f} s", sent=True, timeout=True)
+
+
+async def _read(
+    response: httpx.Response, scope: anyio.CancelScope, deadline: float, between: float,
+    on_bytes: Callable[[bytes], None] | None,
+) -> Answer:  # fmt: skip
+    pieces: list[bytes] = []
+    scope.deadline = min(deadline, monotonic() + between)
+    async for piece in response.aiter_bytes():
+        scope.deadline = min(deadline, monotonic() + between)
+        if on_bytes is not None:
+            on_bytes(piece)
+        else:
+            pieces.append(piece)
+    return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, b"".join(pieces))
+
+
+def _failure(error: Exception, progress: str) -> Exception:
+    """The one place where foreign errors become ours. What is no transport error is passed on as it is."""
+    text = str(error) or type(error).__name__
+    match error:
+        case httpx.ConnectTimeout():
+            return TransportFailed(f"no connection in time: {text}", sent=False, timeout=True)
+        case httpx.ConnectError() | httpx.PoolTimeout() | httpx.UnsupportedProtocol() | httpx.ProxyError():
+            return TransportFailed(f"no connection: {text}", sent=False)
+        case httpx.LocalProtocolError() | httpx.InvalidURL():
+            return TransportFailed(f"the request could not be written: {text}", sent=False)
+        case httpx.TimeoutException():
+            return TransportFailed(f"{progress} in time: {text}", sent=True, timeout=True)
+        case httpx.DecodingError():
+            return TransportFailed(f"the answer could not be decoded: {text}", sent=True)
+        case httpx.RequestError() | httpx.StreamError():
+            return TransportFailed(f"the connection broke ({progress}): {text}", sent=True)
+        case _:
+            return error
+
+
+def default_http(*, verify: ssl.SSLContext | None = None, trust_env: bool = True) -> httpx.AsyncBaseTransport:
+    """The transport for real networks: aiohttp's connections on asyncio, httpx's own elsewhere."""
+    if sniffio.current_async_library() == "asyncio":
+        return _AiohttpTransport(verify=verify, trust_env=trust_env)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    return httpx.AsyncHTTPTransport(verify=verify or ssl.create_default_context(), limits=limits, trust_env=trust_env)
+
+
+class _AiohttpTransport(httpx.AsyncBaseTransport):
+    """httpx's transport interface over one aiohttp session, without a cap on connections."""
+
+    def __init__(self, *, verify: ssl.SSLContext | None, trust_env: bool) -> None:
+        import aiohttp  # here, because it takes 0.2 s that in-process runs need not pay
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_note_sent)
+        self._aiohttp = aiohttp
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=verify or True, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[trace],
+            trust_env=trust_env,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        aiohttp = self._aiohttp
+        connect = request.extensions.get("timeout", {}).get("connect")
+        sent: dict[str, bool] = {}
+        from yarl import URL
+
+        try:
+            response = await self._session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                data=request.content,
+                headers=[(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw],
+                allow_redirects=False,
+                skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
+                trace_request_ctx=sent,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _as_httpx(error, sent=bool(sent)) from error
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+
+
+async def _note_sent(session: Any, context: Any, params: Any) -> None:
+    context.trace_request_ctx["sent"] = True
+
+
+def _as_httpx(error: Exception, *, sent: bool) -> httpx.TransportError:
+    text = str(error) or type(error).__name__
+    if sent:
+        return httpx.ReadTimeout(text) if isinstance(error, TimeoutError) else httpx.ReadError(text)
+    return httpx.ConnectTimeout(text) if isinstance(error, TimeoutError) else httpx.ConnectError(text)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an aiohttp response, piece by piece as it comes."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except Exception as error:
+            raise _as_httpx(error, sent=True) from error
+
+    async def aclose(self) -> None:
+        self._response.close() if not self._response.content.at_eof() else self._response.release()

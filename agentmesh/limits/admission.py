@@ -1,0 +1,328 @@
+"""Who of the waiting calls of one account may go now: the lane's decisions, without waiting and without a clock.
+
+Each endpoint (a model of the account) is a row with its own queue, ordered by (priority, longest path, age). A call
+reserves on every limit that it touches: the account's, its pool's, its model's. The heads of all rows are asked in
+their common order; a head that does not fit claims the limits that held it back, so that a later call passes it only
+if it touches none of them: a long prompt is never starved by short ones.
+
+A push-back freezes what it concerns. On thaw one probe goes first; its success opens the row again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..errors import CallFailed, ErrorInfo
+from ..rates import Limit
+from .estimate import TokenEstimate
+from .gauge import Gauge
+from .statistics import EndpointStatistics, LaneStatistics
+
+__all__ = ["Admission", "OrderKey", "Row", "Ticket"]
+
+OrderKey = tuple[float, float, int]
+"""(-priority, -longest remaining path, age): smaller goes first."""
+
+_GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
+_GUARD_MAX_S = 2.0
+_SMALL_BURST_GUARD = 0.02  # where the burst has no room for a guard, it costs rate: at most this share of it
+_SPARE_DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One call at the lane: what it will need, and what it holds once it is admitted."""
+
+    row: Row
+    order: OrderKey
+    kind: str
+    characters: int
+    input_tokens: float
+    output_tokens: float
+    max_tokens: int | None = None
+    state: str = "waiting"
+    waiting_since: float = 0.0
+    held: list[tuple[Gauge, float]] = field(default_factory=list)
+
+    @property
+    def expected(self) -> float:
+        """Tokens counted for this call before its use is known."""
+        reserves_all = self.max_tokens is not None and self.row.reserves_max_tokens
+        return self.input_tokens + (self.max_tokens or 0 if reserves_all else self.output_tokens)
+
+    def __lt__(self, other: Ticket) -> bool:
+        return self.order < other.order
+
+
+class Row:
+    """One endpoint of the account: its queue, its limits, and what it has learned."""
+
+    __slots__ = (
+        "admitted", "estimate", "frozen_until", "gauges", "in_flight", "model", "probe", "probing", "pushed_back",
+        "reserves_max_tokens", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, model: str, gauges: tuple[Gauge, ...]) -> None:
+        self.model = model
+        self.gauges = gauges
+        self.estimate = TokenEstimate()
+        self.waiting: list[Ticket] = []
+        self.in_flight = 0
+        self.admitted = 0
+        self.pushed_back = 0
+        self.frozen_until: float | None = None
+        self.probing = False  # thawed, and the first call since has not succeeded yet
+        self.probe: Ticket | None = None
+        self.reserves_max_tokens = all(g.limit.reserves in ("sum", "max") for g in gauges if "tokens" in g.limit.unit)
+
+    def __repr__(self) -> str:
+        return f"<Row {self.model}: {self.in_flight} in flight, {len(self.waiting)} waiting>"
+
+
+class Admission:
+    """All decisions of one account's lane. `limits` are (scope, limit): scope is `account`, `pool:NAME` or `model`."""
+
+    def __init__(self, account: str, account_limits: Sequence[Limit], now: float) -> None:
+        self.account = account
+        self.rows: dict[str, Row] = {}
+        self._account = tuple(Gauge(limit, account, now) for limit in account_limits)
+        self._pools: dict[str, tuple[Gauge, ...]] = {}
+        self._gauges: list[Gauge] = list(self._account)
+        self._guard_s = _GUARD_S
+        self._peak = 0
+        self.in_flight = 0
+        self.waiting = 0
+
+    def __repr__(self) -> str:
+        return f"<Admission {self.account}: {self.in_flight} in flight, {self.waiting} waiting, {len(self.rows)} rows>"
+
+    def row(
+        self,
+        model: str,
+        limits: Sequence[Limit],
+        now: float,
+        *,
+        pool: str | None = None,
+        pool_limits: Sequence[Limit] = (),
+    ) -> Row:
+        """The row of a model, made when it is first asked for."""
+        if (row := self.rows.get(model)) is None:
+            own = tuple(Gauge(limit, model, now) for limit in limits)
+            shared: tuple[Gauge, ...] = ()
+            if pool is not None:
+                if pool not in self._pools:
+                    self._pools[pool] = tuple(Gauge(limit, f"pool {pool}", now) for limit in pool_limits)
+                    self._gauges += self._pools[pool]
+                shared = self._pools[pool]
+            self._gauges += own
+            row = self.rows[model] = Row(model, self._account + shared + own)
+        return row
+
+    def enqueue(
+        self, row: Row, *, characters: int, kind: str, max_tokens: int | None, order: OrderKey, now: float
+    ) -> Ticket:
+        """Put a call in its place. Raises CallFailed(bad_request) for one that a limit can never admit."""
+        input_tokens = row.estimate.input(characters)
+        output_tokens = row.estimate.output(kind, max_tokens)
+        ticket = Ticket(row, order, kind, characters, input_tokens, output_tokens, max_tokens, waiting_since=now)
+        for gauge in row.gauges:
+            need = gauge.limit.reserved(input_tokens, max_tokens or 0)
+            if need > gauge.limit.limit:
+                raise CallFailed(_too_large(gauge, need))
+        heapq.heappush(row.waiting, ticket)
+        self.waiting += 1
+        return ticket
+
+    def put_back(self, ticket: Ticket, now: float) -> None:
+        """A call that was pushed back waits again, in the place that its order gives it."""
+        ticket.state = "waiting"
+        ticket.waiting_since = now
+        heapq.heappush(ticket.row.waiting, ticket)
+        self.waiting += 1
+
+    def admit(self, now: float) -> tuple[list[Ticket], float]:
+        """Everyone who may go now, and seconds until somebody else might (inf: not by time alone)."""
+        admitted: list[Ticket] = []
+        soonest = math.inf
+        claimed: set[int] = set()
+        heads = [(row.waiting[0].order, index, row) for index, row in enumerate(self.rows.values()) if row.waiting]
+        heapq.heapify(heads)
+        while heads:
+            _, index, row = heapq.heappop(heads)
+            wait = self._wait_of_row(row, now)
+            if wait <= 0.0:
+                wait = self._wait_of_limits(row, row.waiting[0], now, claimed)
+            if wait > 0.0:
+                soonest = min(soonest, wait)
+                continue
+            admitted.append(self._let_go(row, now))
+            if row.waiting:
+                heapq.heappush(heads, (row.waiting[0].order, index, row))
+        for gauge in self._gauges:
+            gauge.note_bound(id(gauge) in claimed, now)
+        return admitted, soonest
+
+    def _wait_of_row(self, row: Row, now: float) -> float:
+        if row.frozen_until is not None:
+            if now < row.frozen_until:
+                return row.frozen_until - now
+            row.frozen_until, row.probing, row.probe = None, True, None
+        return math.inf if row.probing and row.probe is not None else 0.0
+
+    def _wait_of_limits(self, row: Row, ticket: Ticket, now: float, claimed: set[int]) -> float:
+        longest = 0.0
+        for gauge in row.gauges:
+            if id(gauge) in claimed:
+                longest = math.inf  # whoever claimed it will say when
+                continue
+            wait = gauge.meter.wait(self._need(gauge, ticket), now, margin=self._margin(gauge, row))
+            if wait > 0.0:
+                claimed.add(id(gauge))
+                longest = max(longest, wait)
+        return longest
+
+    def _let_go(self, row: Row, now: float) -> Ticket:
+        ticket = heapq.heappop(row.waiting)
+        for gauge in row.gauges:
+            need = self._need(gauge, ticket)
+            gauge.take(need, now)
+            ticket.held.append((gauge, need))
+        ticket.state = "admitted"
+        if row.probing:
+            row.probe = ticket
+        row.in_flight += 1
+        row.admitted += 1
+        self.in_flight += 1
+        self.waiting -= 1
+        self._peak = max(self._peak, self.in_flight)
+        return ticket
+
+    def settle(
+        self,
+        ticket: Ticket,
+        now: float,
+        *,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        ok: bool = True,
+    ) -> None:
+        """A call has ended: slots come back, and what was reserved is corrected to what was really used, if known."""
+        row = ticket.row
+        if ok and input_tokens is not None:
+            row.estimate.observe(
+                ticket.kind, ticket.characters, estimated=ticket.expected,
+                input_tokens=input_tokens, output_tokens=output_tokens,
+            )  # fmt: skip
+        for gauge, held in ticket.held:
+            limit = gauge.limit
+            if limit.unit == "in_flight":
+                gauge.release(held, now)
+            elif limit.unit != "requests" and limit.settles == "actual" and input_tokens is not None:
+                gauge.correct(held, limit.used(input_tokens, output_tokens or 0), now)
+        self._leave(ticket)
+        if row.probe is ticket:
+            row.probe = None
+            row.probing = not ok
+
+    def cancel(self, ticket: Ticket, now: float) -> None:
+        """A call that will not be sent leaves nothing behind, waiting or already admitted."""
+        if ticket.state == "waiting":
+            ticket.row.waiting.remove(ticket)
+            heapq.heapify(ticket.row.waiting)
+            ticket.state = "gone"
+            self.waiting -= 1
+        elif ticket.state == "admitted":
+            for gauge, held in ticket.held:
+                gauge.release(held, now)
+            if ticket.row.probe is ticket:
+                ticket.row.probe = None
+            self._leave(ticket)
+
+    def push_back(self, ticket: Ticket, wait: float, now: float) -> tuple[str, ...]:
+        """The provider refused an admitted call as too fast: nothing of what it concerns goes for `wait` seconds.
+
+        The account's own limits concern all of its models; otherwise only this model is frozen. Returns the models.
+        """
+        self._guard_s = min(_GUARD_MAX_S, self._guard_s * 1.5)
+        row = ticket.row
+        row.pushed_back += 1
+        for gauge, held in ticket.held:
+            gauge.release(held, now)
+            if gauge.limit.unit != "in_flight":
+                # When the wait is over, one call of this size fits, and not more.
+                gauge.meter.lower(min(held, gauge.limit.capacity) - wait * gauge.limit.per_second, now)
+        if row.probe is ticket:
+            row.probe = None
+        self._leave(ticket)
+        concerned = list(self.rows.values()) if self._account else [row]
+        for other in concerned:
+            other.frozen_until = max(other.frozen_until or 0.0, now + wait)
+        return tuple(other.model for other in concerned)
+
+    def _leave(self, ticket: Ticket) -> None:
+        ticket.state = "gone"
+        ticket.held = []
+        ticket.row.in_flight -= 1
+        self.in_flight -= 1
+
+    def _need(self, gauge: Gauge, ticket: Ticket) -> float:
+        """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
+        limit = gauge.limit
+        if limit.reserves in ("sum", "max"):
+            output = ticket.output_tokens if ticket.max_tokens is None else ticket.max_tokens
+            return limit.reserved(ticket.input_tokens, output)
+        return limit.used(ticket.input_tokens, ticket.output_tokens)
+
+    def _margin(self, gauge: Gauge, row: Row) -> float:
+        """Units kept spare: for ways of different length to the server, and for estimates that were too low."""
+        limit = gauge.limit
+        if limit.unit == "in_flight":
+            return 0.0
+        guard = self._guard_s * limit.per_second
+        if limit.unit == "requests":
+            return guard if limit.capacity >= 1 + guard else min(guard, _SMALL_BURST_GUARD)
+        spare = _SPARE_DEVIATIONS * row.estimate.deviation * math.sqrt(row.in_flight)
+        return min(guard + spare, 0.25 * limit.capacity)
+
+    def statistics(self, now: float) -> LaneStatistics:
+        """A truthful picture of the lane at `now`."""
+        limits = tuple(gauge.statistics(now) for gauge in self._gauges)
+        binding = max(limits, key=lambda one: one.bound_s, default=None)
+        bound = sum(one.bound_s for one in limits)
+        return LaneStatistics(
+            account=self.account,
+            in_flight=self.in_flight,
+            peak_in_flight=self._peak,
+            waiting=self.waiting,
+            admitted=sum(row.admitted for row in self.rows.values()),
+            pushed_back=sum(row.pushed_back for row in self.rows.values()),
+            frozen_s=max((row.frozen_until - now for row in self.rows.values() if row.frozen_until), default=None),
+            limits=limits,
+            endpoints=tuple(self._endpoint(row, now) for row in self.rows.values()),
+            bounded_by=f"{binding.scope} {binding.name}" if binding and binding.bound_s > 0 else None,
+            bounded_share=binding.bound_s / bound if binding and bound > 0 else 0.0,
+        )
+
+    def _endpoint(self, row: Row, now: float) -> EndpointStatistics:
+        wait = None
+        if row.waiting:
+            wait = self._wait_of_row(row, now) or max(
+                (g.meter.wait(self._need(g, row.waiting[0]), now, margin=self._margin(g, row)) for g in row.gauges),
+                default=0.0,
+            )
+        frozen = row.frozen_until - now if row.frozen_until and row.frozen_until > now else None
+        return EndpointStatistics(
+            row.model, row.in_flight, len(row.waiting), wait, row.pushed_back, frozen, row.admitted
+        )
+
+
+def _too_large(gauge: Gauge, need: float) -> ErrorInfo:
+    limit = gauge.limit
+    return ErrorInfo(
+        "bad_request",
+        f"this call needs about {need:,.0f} {limit.unit.replace('_', ' ')}, and {gauge.scope} allows "
+        f"{limit.limit:,.0f} ({limit.name}): shorten it, lower max_tokens, or use a model with a higher limit",
+    )

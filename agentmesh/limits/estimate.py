@@ -1,0 +1,62 @@
+"""How many tokens a call will use, learned from what earlier calls of the same endpoint and kind really used."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["TokenEstimate"]
+
+_CHARACTERS_PER_TOKEN = 4.0  # what English text comes to with today's tokenizers; a start, corrected by the first reply
+_OUTPUT_GUESS = 400.0  # tokens of a reply of a kind not seen yet, where no max_tokens is set
+_MEMORY = 0.1  # weight of the newest observation: about the last twenty calls count
+
+
+class TokenEstimate:
+    """What one endpoint's calls cost in tokens.
+
+    Input: characters divided by a calibrated ratio. Output: the mean of the same kind of call before (or of all calls
+    of the endpoint, for a kind not seen yet), never more than `max_tokens`. `deviation` is the root mean square of how
+    far estimates of the whole call were below the truth: what a lane keeps spare for each call in flight.
+    """
+
+    __slots__ = ("_outputs", "_ratio", "_seen", "_square")
+
+    def __init__(self) -> None:
+        self._ratio = _CHARACTERS_PER_TOKEN
+        self._outputs: dict[str, float] = {}
+        self._seen = 0
+        self._square = 0.0
+
+    def __repr__(self) -> str:
+        return f"<TokenEstimate {self._ratio:.2f} characters per token, {self._seen} replies seen>"
+
+    def input(self, characters: int) -> float:
+        """Tokens of a request of this many characters."""
+        return math.ceil(characters / self._ratio)
+
+    def output(self, kind: str, max_tokens: int | None) -> float:
+        """Tokens of the reply to a call of this kind."""
+        learned = self._outputs.get(kind, self._outputs.get("", _OUTPUT_GUESS))
+        return learned if max_tokens is None else min(learned, max_tokens)
+
+    @property
+    def deviation(self) -> float:
+        """Tokens by which a call typically exceeds its estimate."""
+        return math.sqrt(self._square)
+
+    def observe(
+        self, kind: str, characters: int, *, estimated: float, input_tokens: int | None, output_tokens: int | None
+    ) -> None:
+        """Learn from a reply. `estimated` are the tokens that were expected of the whole call."""
+        if input_tokens and characters:
+            ratio = characters / input_tokens
+            weight = 1.0 if self._seen == 0 else _MEMORY
+            self._ratio += weight * (ratio - self._ratio)
+        if output_tokens is not None:
+            for name in (kind, ""):
+                known = self._outputs.get(name)
+                self._outputs[name] = output_tokens if known is None else known + _MEMORY * (output_tokens - known)
+        if input_tokens is not None and output_tokens is not None:
+            over = max(0.0, input_tokens + output_tokens - estimated)
+            self._square += (1.0 if self._seen == 0 else _MEMORY) * (over * over - self._square)
+        self._seen += 1

@@ -1,0 +1,95 @@
+"""A limit in use: its meter, and how much of it was used, recently and in all, for the screen and the report."""
+
+from __future__ import annotations
+
+from ..rates import Limit
+from .meter import Meter, meter
+from .statistics import LimitStatistics
+
+__all__ = ["Gauge"]
+
+_RECENT_S = 10
+
+
+class Gauge:
+    """One limit of `scope` (the account, a pool or a model), with its meter and its history."""
+
+    __slots__ = ("_bound_s", "_busy", "_cells", "_first", "_level_s", "_stamp", "_used", "limit", "meter", "scope")
+
+    def __init__(self, limit: Limit, scope: str, now: float) -> None:
+        self.limit = limit
+        self.scope = scope
+        self.meter: Meter = meter(limit, now)
+        self._used = 0.0  # units, in all; for slots: now
+        self._level_s = 0.0  # for slots: units x seconds
+        self._cells = [(0, 0.0)] * _RECENT_S  # (second, units), a ring
+        self._first: float | None = None
+        self._busy: tuple[float, float] = (0.0, 0.0)  # when work last waited for this limit, and what was used by then
+        self._bound_s = 0.0
+        self._stamp: float | None = None  # since when this limit has been holding a call back
+
+    def __repr__(self) -> str:
+        return f"<Gauge {self.scope} {self.limit.name}: {self._used:.0f} used, {self.meter!r}>"
+
+    def take(self, amount: float, now: float) -> None:
+        """Count an admission."""
+        if self._first is None:
+            self._first = now
+        self.meter.take(amount, now)
+        self._count(amount, now)
+
+    def release(self, amount: float, now: float) -> None:
+        """What was taken was not used, or is used no longer (slots)."""
+        self.meter.give(amount, now)
+        self._count(-amount, now)
+
+    def correct(self, reserved: float, used: float, now: float) -> None:
+        """A call cost `used` where `reserved` had been counted."""
+        self.release(reserved - used, now)
+
+    def note_bound(self, bound: bool, now: float) -> None:
+        """Whether, from now on, this limit is what holds a call back."""
+        if self._stamp is not None:
+            self._bound_s += max(0.0, now - self._stamp)
+            self._busy = (now, self._total(now))
+        self._stamp = now if bound else None
+
+    def statistics(self, now: float) -> LimitStatistics:
+        """How the limit stands at `now`."""
+        limit = self.limit
+        bound_s = self._bound_s + (max(0.0, now - self._stamp) if self._stamp is not None else 0.0)
+        if limit.unit == "in_flight":
+            recent = self._used / limit.limit
+        else:
+            since = int(now) - _RECENT_S
+            units = sum(amount for second, amount in self._cells if second > since)
+            span = min(float(_RECENT_S), max(1.0, now - (self._first if self._first is not None else now)))
+            recent = max(0.0, units) / (limit.per_second * span)
+        return LimitStatistics(limit.name, self.scope, limit.limit, self._used, recent, self._use(now), bound_s)
+
+    def _use(self, now: float) -> float:
+        """Share of what the limit allowed, burst included, from the first call until work last waited for it."""
+        at, used = (now, self._total(now)) if self._stamp is not None else self._busy
+        if self._first is None or at <= self._first:
+            return 0.0
+        if self.limit.unit == "in_flight":
+            return used / (self.limit.limit * (at - self._first))
+        allowed = self.limit.per_second * (at - self._first)
+        if self.limit.shape == "bucket":
+            allowed += self.limit.capacity
+        return used / allowed
+
+    def _count(self, amount: float, now: float) -> None:
+        if self.limit.unit == "in_flight":
+            self._level_s = self._total(now)
+            self._cells[0] = (0, now)  # the ring is free here: it keeps the time of the last change
+        else:
+            second = int(now)
+            at, units = self._cells[second % _RECENT_S]
+            self._cells[second % _RECENT_S] = (second, units + amount if at == second else amount)
+        self._used += amount
+
+    def _total(self, now: float) -> float:
+        if self.limit.unit != "in_flight":
+            return self._used
+        return self._level_s + self._used * max(0.0, now - self._cells[0][1])
