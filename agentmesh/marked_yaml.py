@@ -71,6 +71,10 @@ class MarkedYaml:
     def __repr__(self) -> str:
         return f"<MarkedYaml {self.file}: {len(self._marks)} values>"
 
+    def with_data(self, data: Any) -> MarkedYaml:
+        """These places for data that was completed after it was read; what was added has the place of its ancestor."""
+        return MarkedYaml(data, file=self.file, lines=self._lines, marks=self._marks)
+
     def place(self, path: Sequence[str | int], *, of_key: bool = False) -> tuple[int, int]:
         """Line and column (1-based) of the value at `path`, or of its key; of the nearest ancestor if it is missing."""
         parts = tuple(path)
