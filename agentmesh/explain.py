@@ -41,7 +41,7 @@ _Located = tuple[tuple[_Step, ...], Mapping[str, Any]]
 
 def explain(error: ValidationError, data: Any, *, model: type[BaseModel] | None = None) -> list[Found]:
     """The mistakes in `data` that `error` tells, each once. `model` is what was validated: it knows the known keys."""
-    located = [(_lay(e["loc"], data, e["type"]), e) for e in error.errors(include_url=False)]
+    located = [(_lay(e["loc"], data, kind=e["type"]), e) for e in error.errors(include_url=False)]
     return list(_resolve(located, labels=(), model=model))
 
 
@@ -64,25 +64,25 @@ def in_words(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
-def _lay(loc: tuple[str | int, ...], data: Any, kind: str) -> tuple[_Step, ...]:
+def _lay(loc: tuple[str | int, ...], data: Any, *, kind: str) -> tuple[_Step, ...]:
     """Tell the parts of a location that are keys from those that name a union's branch, by the data itself."""
-    _, steps = _best(loc, data, kind)
+    _, steps = _best(loc, data, kind=kind)
     return steps
 
 
-def _best(loc: tuple[str | int, ...], data: Any, kind: str) -> tuple[tuple[int, int], tuple[_Step, ...]]:
+def _best(loc: tuple[str | int, ...], data: Any, *, kind: str) -> tuple[tuple[int, int], tuple[_Step, ...]]:
     if not loc:
         return (1, 0), ()
     part, rest = loc[0], loc[1:]
     options = []
     if _has(data, part):
-        (ends, matched), steps = _best(rest, data[part], kind)
+        (ends, matched), steps = _best(rest, data[part], kind=kind)
         options.append(((ends, matched + 1), (_Step(part, label=False), *steps)))
     if not rest and kind == "missing":
         ends = int(isinstance(data, Mapping))
         options.append(((ends, 0), (_Step(part, label=False),)))
     else:
-        (ends, matched), steps = _best(rest, data, kind)
+        (ends, matched), steps = _best(rest, data, kind=kind)
         options.append(((ends if rest else 0, matched), (_Step(part, label=True), *steps)))
     return max(options, key=lambda option: option[0])
 
@@ -105,7 +105,9 @@ def _resolve(located: Sequence[_Located], *, labels: tuple[str, ...], model: typ
         rest = (*steps[:at], *steps[at + 1 :])
         unions.setdefault(where, {}).setdefault(str(steps[at].part), []).append((rest, e))
     for where, branches in unions.items():
-        deep = {name: found for name, found in branches.items() if not all(_only_type(where, s, e) for s, e in found)}
+        deep = {
+            name: found for name, found in branches.items() if not all(_only_type(each, where=where) for each in found)
+        }
         if deep:
             name = min(deep, key=lambda name: _strangeness(deep[name]))
             yield from _resolve(deep[name], labels=(*labels, name), model=model)
@@ -113,8 +115,9 @@ def _resolve(located: Sequence[_Located], *, labels: tuple[str, ...], model: typ
             yield _together(where, [e for found in branches.values() for _, e in found])
 
 
-def _only_type(where: tuple[str | int, ...], steps: tuple[_Step, ...], e: Mapping[str, Any]) -> bool:
+def _only_type(located: _Located, *, where: tuple[str | int, ...]) -> bool:
     """Whether this error says no more than that the branch is not for values of this type."""
+    steps, e = located
     return len([step for step in steps if not step.label]) == len(where) and e["type"] in _EXPECTED
 
 
@@ -136,7 +139,7 @@ def _tell(path: tuple[str | int, ...], e: Mapping[str, Any], *, labels: tuple[st
     if kind == "missing":
         return Found(path[:-1], f"{path[-1]} is missing", of_key=True)
     if kind == "extra_forbidden":
-        known = _known_keys(model, path[:-1], labels)
+        known = _known_keys(model, path[:-1], labels=labels)
         hint = f"known here: {', '.join(known)}" if 0 < len(known) <= 12 else None
         return Found(path, "unknown key", of_key=True, word=str(path[-1]), candidates=known, hint=hint)
     if kind in _EXPECTED:
@@ -187,7 +190,7 @@ def _or(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _known_keys(model: Any, path: Sequence[str | int], labels: tuple[str, ...]) -> tuple[str, ...]:
+def _known_keys(model: Any, path: Sequence[str | int], *, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The keys of the models that may stand at `path`; of those that the chosen branches name, if they do."""
     here = list(_alternatives(model))
     for part in path:

@@ -168,7 +168,9 @@ class _Builder:
                 if isinstance(event, DocumentStartEvent):
                     documents += 1
                     if documents > 1:
-                        self._fail(event.start_mark, "a second document begins here", "one file holds one document")
+                        self._fail(
+                            event.start_mark, "a second document begins here", hint="one file holds one document"
+                        )
                     data = self._node(next(self._events), (), key=None)
         except MarkedYAMLError as error:
             self._syntax_error(error)
@@ -182,7 +184,7 @@ class _Builder:
             self.problems.append(Problem("the file is empty", file=self.file, line=1, column=1))
         return data
 
-    def _fail(self, mark: Any, message: str, hint: str | None = None, path: Path = ()) -> NoReturn:
+    def _fail(self, mark: Any, message: str, *, hint: str | None = None, path: Path = ()) -> NoReturn:
         line, column = mark.line + 1, mark.column + 1
         problem = Problem(message, file=self.file, line=line, column=column, key=path_text(path), hint=hint)
         raise InputProblems([*self.problems, problem]) from None
@@ -224,17 +226,17 @@ class _Builder:
 
     def _map(self, start: Any, path: Path) -> dict[str, Any]:
         if self.text.startswith("{{", start.start_mark.index):
-            self._fail(start.start_mark, "YAML reads {{ as the start of a map", _QUOTE_BRACES, path)
+            self._fail(start.start_mark, "YAML reads {{ as the start of a map", hint=_QUOTE_BRACES, path=path)
         found: dict[str, Any] = {}
         while not isinstance(event := next(self._events), MappingEndEvent):
             mark = event.start_mark
             if not isinstance(event, ScalarEvent):
                 if isinstance(event, MappingStartEvent) and self.text.startswith("{{", mark.index - 1):
-                    self._fail(mark, "YAML reads {{ as the start of a map", _QUOTE_BRACES, path)
+                    self._fail(mark, "YAML reads {{ as the start of a map", hint=_QUOTE_BRACES, path=path)
                 self._fail(mark, "a key must be a plain text", path=path)
             name, place = event.value, (mark.line, mark.column)
             if name == "<<" and event.style is None:
-                self._fail(mark, "`<<` is not part of YAML 1.2", "write the keys out", path)
+                self._fail(mark, "`<<` is not part of YAML 1.2", hint="write the keys out", path=path)
             if name in found:
                 first = self.marks[(*path, name)].key or (0, 0)
                 self.problems.append(
@@ -256,20 +258,22 @@ class _Builder:
         for number in range(row, max(-1, row - 2), -1):
             if "\t" in _INDENT.match(self.lines[number])[0]:  # type: ignore[index]  # matches the empty text
                 mark.line, mark.column = number, self.lines[number].index("\t")
-                self._fail(mark, "a tab is not allowed in the indentation", "use spaces")
+                self._fail(mark, "a tab is not allowed in the indentation", hint="use spaces")
         line = self.lines[row]
         if braces := _BARE_BRACES.search(line):
             mark.line, mark.column = row, braces.start(1)
-            self._fail(mark, "YAML reads {{ as the start of a map", _QUOTE_BRACES)
+            self._fail(mark, "YAML reads {{ as the start of a map", hint=_QUOTE_BRACES)
         problem = str(error.problem or error.context)
         if "cannot start any token" in problem:
             braces_before = line[: mark.column].endswith("{")
             mark.column -= braces_before
             begin = line[mark.column : mark.column + 1 + braces_before]
-            self._fail(mark, f"YAML does not allow {begin} here", f"quote a text that begins with {begin}")
+            self._fail(mark, f"YAML does not allow {begin} here", hint=f"quote a text that begins with {begin}")
         if "mapping values are not allowed" in problem:
             self._fail(
-                mark, "a colon that YAML does not allow here", "quote a text that contains ': '; check the indentation"
+                mark,
+                "a colon that YAML does not allow here",
+                hint="quote a text that contains ': '; check the indentation",
             )
         context = f"{error.context}, " if error.context and error.problem else ""
         self._fail(mark, f"this is not YAML: {context}{problem}".replace("<stream end>", "the end of the file"))

@@ -198,11 +198,11 @@ def _limits(
         where, slash, of_model = target.partition("/")
         if where in (account, spec.provider) and (not slash or of_model == model):
             at = ("model" if slash else "account", name)
-            found[at] = _set(found.get(at), name, value)
+            found[at] = _set(found.get(at), name, value=value)
     return tuple((scope, limit) for (scope, _), limit in found.items())
 
 
-def _set(limit: Limit | None, name: str, value: float) -> Limit:
+def _set(limit: Limit | None, name: str, *, value: float) -> Limit:
     """A limit of the same kind with another figure; a burst that the file names changes in proportion."""
     if limit is None:
         unit, window = parse_limit_name(name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from agentmesh.catalog import Catalog, json_schema
+from agentmesh.catalog.spec import DialectName
+from agentmesh.dialects import DIALECTS
 from agentmesh.errors import InputProblems, UserError
 from agentmesh.rates import Limit
 
@@ -206,6 +208,14 @@ def test_real_providers_say_when_they_were_checked(tmp_path: Path, name: str) ->
     assert "*" in spec.models
     assert spec.base_url is not None
     assert "localhost" in spec.base_url or spec.api_key_env
+
+
+def test_dialects_and_quirks_of_the_shipped_files_exist(tmp_path: Path) -> None:
+    assert set(get_args(DialectName)) == set(DIALECTS)
+    for file in catalog(tmp_path).providers()[0]:
+        known = DIALECTS[str(file.spec.dialect)].known_quirks
+        used = {*file.spec.quirks, *(quirk for model in file.spec.models.values() for quirk in model.quirks)}
+        assert used <= set(known)
 
 
 def test_the_simulated_provider_needs_nothing(tmp_path: Path) -> None:
