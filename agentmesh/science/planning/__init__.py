@@ -1,1 +1,1 @@
-"""."""
+"""Planning benchmarks on published tasks: data sets, prompts, scoring, and tables of the scores."""
