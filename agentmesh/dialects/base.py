@@ -95,7 +95,11 @@ class StreamReader(Protocol):
         ...
 
     def close(self) -> Reply:
-        """The whole reply, after the last byte. Raises MalformedReply if the end mark of the dialect is missing."""
+        """The whole reply, after the last byte.
+
+        Raises MalformedReply if the end mark of the dialect is missing, StreamRefused if the reply ended in an error.
+        A body that is no stream at all, but a whole reply, is read as one.
+        """
         ...
 
 
@@ -105,18 +109,24 @@ class Dialect(Protocol):
     name: str
     path: str
     """Below the base URL, where requests go: `/chat/completions`."""
+    known_quirks: Mapping[str, str]
+    """The switches this dialect understands, and what each does. Others are ignored."""
 
     # --- client half
     def encode(self, request: Request, quirks: frozenset[str] = frozenset()) -> Wire:
         """The request in this dialect."""
         ...
 
-    def decode(self, body: bytes, quirks: frozenset[str] = frozenset()) -> Reply | Refusal:
-        """The reply in a 200 body; a Refusal where a provider hides an error in a 200. Raises MalformedReply."""
+    def decode(self, body: bytes, quirks: frozenset[str] = frozenset(), *, model: str = "") -> Reply | Refusal:
+        """The reply in a 200 body; a Refusal where a provider hides an error in a 200. Raises MalformedReply.
+
+        `model` is the one that was asked: providers answer with the name of a snapshot, and `Opaque` state goes back
+        only to the model it is marked with. Without it the provider's name is taken.
+        """
         ...
 
-    def read_stream(self, quirks: frozenset[str] = frozenset()) -> StreamReader:
-        """A reader for one streamed reply."""
+    def read_stream(self, quirks: frozenset[str] = frozenset(), *, model: str = "") -> StreamReader:
+        """A reader for one streamed reply; `model` as in `decode`."""
         ...
 
     def read_refusal(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Refusal:
@@ -132,12 +142,15 @@ class Dialect(Protocol):
         """The body of a 200."""
         ...
 
-    def write_stream(self, reply: Reply, pieces: Sequence[str], *, created: int) -> Iterator[bytes]:
-        """The same reply as server-sent events, one chunk per piece of text, then tool calls, usage and end mark."""
+    def write_stream(self, reply: Reply, pieces: Sequence[str], *, created: int, usage: bool = True) -> Iterator[bytes]:
+        """The same reply as server-sent events: one opening chunk, one per piece of text, then calls and end mark.
+
+        `pieces` joined are the reply's text. `usage` false leaves the tokens out, where clients must ask for them.
+        """
         ...
 
-    def write_refusal(self, status: int, error: ErrorInfo) -> bytes:
-        """The body of an error in the provider's own form."""
+    def write_refusal(self, status: int, error: ErrorInfo, *, param: str | None = None) -> bytes:
+        """The body of an error in the provider's own form; `param` is the place in the request, if known."""
         ...
 
     def limit_headers(self, levels: Sequence[LimitLevel], *, now: float) -> dict[str, str]:
