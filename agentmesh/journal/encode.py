@@ -1,0 +1,140 @@
+"""An event as a row of the journal: what it is, whom it concerns, and its body as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import reprlib
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from zstandard import ZstdCompressor, ZstdDecompressor
+
+from ..errors import ErrorInfo
+from ..events import (
+    EVENT_TYPES,
+    CallEnded,
+    CallIntent,
+    CollectionClosed,
+    Event,
+    MatchEnded,
+    RunStarted,
+    StandingsChanged,
+    TaskAdded,
+    TaskEnded,
+    read_event,
+    write_event,
+)
+from ..outcome import Address
+
+__all__ = ["KIND_NUMBERS", "Row", "compress", "decode", "encode", "without_content"]
+
+KIND_NUMBERS = MappingProxyType({kind: number for number, kind in enumerate(EVENT_TYPES, start=1)})
+
+_PLAIN, _ZSTD = 0, 1
+_COMPRESS_FROM = 1000  # bytes; below it zstd saves little and a page holds several rows anyway
+_LEFT_OUT = "(left out: this run keeps no content)"
+_QUOTING_KINDS = frozenset({"bad_request", "invalid_output", "truncated", "refused", "filtered", "tool", "internal"})
+_DEEPEST = 100
+
+
+class Row(NamedTuple):
+    """One row of the event table; `at` in seconds since 1970, `codec` says how `body` is packed."""
+
+    number: int
+    at: float
+    kind: int
+    task: str | None
+    attempt: int | None
+    codec: int
+    body: bytes
+
+
+def encode(number: int, event: Event, *, content: bool = True) -> Row:
+    """The row of an event, its body not yet compressed. Never raises, whatever a task's value is made of."""
+    if not content:
+        event = without_content(event)
+    attempt = event.attempt if isinstance(event, CallIntent | CallEnded) else None
+    return Row(number, event.at, KIND_NUMBERS[type(event)], _task_of(event), attempt, _PLAIN, _body(event))
+
+
+def compress(row: Row, compressor: ZstdCompressor) -> Row:
+    """The same row with a body of 1 kB and more packed by zstd: for the writing thread, never the event loop."""
+    if len(row.body) < _COMPRESS_FROM:
+        return row
+    number, at, kind, task, attempt, _, body = row
+    return Row(number, at, kind, task, attempt, _ZSTD, compressor.compress(body))
+
+
+def decode(kind: int, codec: int, body: bytes) -> Event:
+    """The event of a row. Raises ValueError for a row that this version cannot read."""
+    if not 1 <= kind <= len(EVENT_TYPES) or codec not in (_PLAIN, _ZSTD):
+        raise ValueError(f"unknown kind {kind} or codec {codec}")
+    plain = ZstdDecompressor().decompress(body) if codec == _ZSTD else body
+    return read_event(EVENT_TYPES[kind - 1].__name__, plain)
+
+
+def without_content(event: Event) -> Event:
+    """The event without prompts, replies, inputs and values, and without error texts that may quote them."""
+    match event:
+        case RunStarted():
+            return replace(event, inputs={}, spec=None)
+        case CallIntent():
+            return replace(event, request=None)
+        case CallEnded():
+            return replace(event, reply=None, error=_quotes_nothing(event.error))
+        case MatchEnded():
+            return replace(event, error=_quotes_nothing(event.error))
+        case TaskEnded(outcome=outcome):
+            bare = replace(outcome, item=None, value=None, error=_quotes_nothing(outcome.error))
+            return replace(event, outcome=bare)
+        case StandingsChanged():
+            return replace(event, top=tuple(replace(standing, item=None) for standing in event.top))
+        case _:
+            return event
+
+
+def _quotes_nothing(error: ErrorInfo | None) -> ErrorInfo | None:
+    return replace(error, message=_LEFT_OUT) if error is not None and error.kind in _QUOTING_KINDS else error
+
+
+def _task_of(event: Event) -> str | None:
+    match event:
+        case TaskAdded():
+            return str(Address(event.task, event.key, event.sample))
+        case TaskEnded():
+            return str(event.outcome.address)
+        case CollectionClosed() | StandingsChanged():
+            return event.task
+        case _:
+            return getattr(event, "address", None)
+
+
+def _body(event: Event) -> bytes:
+    try:
+        return write_event(event)
+    except Exception:  # noqa: BLE001 - half a surrogate, a cycle, bytes, or whatever a value's own repr may raise
+        return json.dumps(_plain(event, ())).encode()
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    """What JSON and UTF-8 can carry of any value at all; a cycle or a depth without end is cut with dots."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case _ if id(value) in above or len(above) > _DEEPEST:
+            return "..."
+    above = (*above, id(value))
+    match value:
+        case Mapping():
+            return {str(_plain(key, above)): _plain(item, above) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item, above) for item in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: _plain(getattr(value, f.name), above) for f in dataclasses.fields(value)}
+        case _:
+            return reprlib.repr(value)

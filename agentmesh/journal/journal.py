@@ -1,0 +1,282 @@
+"""The journal of a run while it is being written: append in the event loop, commit in groups on one thread.
+
+How it works. `append` encodes an event and puts it into the newest group; it never waits. `serve` takes the oldest
+group to a thread and commits it. While it is away, everything that comes in makes the next group, so that a slow disk
+gets larger groups and a fast one shorter waits, without a window to tune. Everybody who waits in `durable` waits for
+their own group's one event, and so wakes once.
+
+Only one group is ever away, whoever takes it (`serve`, or `aclose` for what is left), because taking one needs `_turn`;
+and it is away in a shielded scope, because a thread cannot be called back. So the connection has one thread at a time.
+
+A disk error ends it: the group that met it and all that wait are given up, and every waiter and the owner are told.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from ..clock import in_thread, monotonic, wall
+from ..errors import AgentmeshError, UserError
+from ..events import Event, RunStatus
+from .encode import Row, encode
+from .store import Store
+from .tally import Tally
+
+__all__ = ["Journal", "JournalStatistics", "NullJournal"]
+
+_GROUP_RECORDS = 2000  # the most that one commit takes, so that no waiter waits for ever more
+_ROOM_BYTES = 16_000_000  # pending above this: a disk that is slower than the run must slow the run
+_ROW_BYTES = 200  # what a row weighs beside its body, in memory
+_SUMMARY_SECONDS = 1.0  # between two summaries; a reader counts what came after the last one
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatistics:
+    """How far a journal is: records given and on disk, groups committed, bytes waiting in memory and written."""
+
+    appended: int = 0
+    durable: int = 0
+    groups: int = 0
+    pending_bytes: int = 0
+    written_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Rows that one commit will take. `last` is the number of the newest."""
+
+    rows: list[Row] = field(default_factory=list)
+    weight: int = 0
+    last: int = 0
+    finished: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Journal:
+    """Writes the events of one run; nothing else may write to its file.
+
+    The owner runs `serve` in a task group and calls `aclose` at the end. Not to be used from other threads.
+    """
+
+    def __init__(self, store: Store, run_id: str, *, content: bool = True) -> None:
+        self.run_id = run_id
+        self._store = store
+        self._content = content
+        self._groups: deque[_Group] = deque()  # the oldest first; one that is away stays until it is on disk
+        self._away = False
+        self._tally = Tally()
+        self._summarised_at = float("-inf")
+        self._appended = self._durable = 0
+        self._pending = self._written = self._commits = 0
+        self._turn = anyio.Lock()
+        self._limiter = anyio.CapacityLimiter(1)  # its own, so that busy tools cannot keep it waiting
+        self._work = anyio.Event()
+        self._failure: str | None = None
+        self._cause: Exception | None = None
+        self._owner_knows = False
+        self._closing = False
+
+    @classmethod
+    def create(cls, folder: Path, run_id: str, *, content: bool = True) -> Journal:
+        """A journal in the new file `folder/runs/run_id.db`; `content=False` keeps prompts and replies out of it.
+
+        Blocks for some milliseconds: in an event loop call it through `clock.in_thread`. Raises UserError when the
+        run exists, when another process writes it (and says which), or when nothing can be written there.
+        """
+        return cls(Store.create(folder, run_id), run_id, content=content)
+
+    @property
+    def path(self) -> Path:
+        """The run's file."""
+        return self._store.path
+
+    def append(self, event: Event) -> int:
+        """Take an event and return its number: 1 for the first, without gaps. Never waits.
+
+        After a disk error it is not kept; `durable`, `room`, `serve` and `aclose` tell of it. Raises AgentmeshError
+        when the journal is closed.
+        """
+        if self._closing:
+            raise AgentmeshError(f"the journal of run {self.run_id} is closed")
+        self._appended += 1
+        self._tally.add(self._appended, event)
+        if self._failure is not None:
+            return self._appended
+        row = encode(self._appended, event, content=self._content)
+        group = self._newest_group()
+        weight = len(row.body) + _ROW_BYTES
+        group.rows.append(row)
+        group.weight += weight
+        group.last = self._appended
+        self._pending += weight
+        self._work.set()
+        return self._appended
+
+    def _newest_group(self) -> _Group:
+        taken = 1 if self._away else 0
+        if len(self._groups) == taken or len(self._groups[-1].rows) >= _GROUP_RECORDS:
+            self._groups.append(_Group())
+        return self._groups[-1]
+
+    async def durable(self, number: int | None = None) -> None:
+        """Return when the record `number` is on disk; by default everything appended so far.
+
+        Raises UserError when the disk refused, and says why.
+        """
+        number = self._appended if number is None else number
+        while number > self._durable:
+            self._raise_failure()
+            group = next((group for group in self._groups if group.last >= number), None)
+            if group is None:
+                raise AgentmeshError(f"run {self.run_id} has no record {number}; the last is {self._appended}")
+            await group.finished.wait()
+
+    async def room(self) -> None:
+        """Wait while more than 16 MB wait for the disk. Raises UserError when the disk refused."""
+        self._raise_failure()
+        while self._pending > _ROOM_BYTES:
+            await self._groups[0].finished.wait()
+            self._raise_failure()
+
+    async def serve(self) -> None:
+        """Write what is appended, until `aclose`. Raises UserError when the disk refuses.
+
+        When it is cancelled, what is not yet written stays for `aclose`.
+        """
+        while not self._closing:
+            if not self._groups:
+                self._work = anyio.Event()
+                await self._work.wait()
+                continue
+            await self._write_group()
+            if self._failure is not None:
+                self._owner_knows = True
+                self._raise_failure()
+
+    async def aclose(self, status: RunStatus | None = None) -> None:
+        """Write what is left and the summary, bring all into one file, and close it; not interrupted by cancellation.
+
+        `status` is how the run ended, if no `RunEnded` said so. May be called again. Raises UserError when the disk
+        refused and `serve` has not already raised it.
+        """
+        self._closing = True
+        self._work.set()
+        with anyio.CancelScope(shield=True):
+            while self._groups:
+                await self._write_group()
+            async with self._turn:
+                await self._finish(status)
+        if self._failure is not None and not self._owner_knows:
+            self._owner_knows = True
+            self._raise_failure()
+
+    async def _finish(self, status: RunStatus | None) -> None:
+        if self._store.closed:
+            return
+        if status is not None:
+            self._tally.close(status, wall())
+        try:
+            if self._failure is None:
+                await in_thread(self._commit, [], copy.copy(self._tally), limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001 - as in _write_group
+            self._fail(error)
+        try:
+            await in_thread(self._store.close, limiter=self._limiter)
+        except Exception as error:  # noqa: BLE001 - as in _write_group
+            self._fail(error)
+
+    async def _write_group(self) -> None:
+        """Take the oldest group to the disk; not interrupted, since a commit cannot be called back."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                if not self._groups:
+                    return
+                group = self._groups[0]
+                self._away = True
+                summary = self._summary_due(group)
+                try:
+                    self._written += await in_thread(self._commit, group.rows, summary, limiter=self._limiter)
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever: _fail tells all
+                    self._fail(error)
+                    return
+                finally:
+                    self._away = False
+                self._groups.popleft()
+                self._commits += 1
+                self._pending -= group.weight
+                self._durable = group.last
+                group.finished.set()
+
+    def _commit(self, rows: list[Row], summary: Tally | None) -> int:
+        return self._store.write(rows, run=None if summary is None else (self.run_id, summary))
+
+    def _summary_due(self, group: _Group) -> Tally | None:
+        """The counts as of this group, when it is time: they are known only while it is the newest."""
+        now = monotonic()
+        if group.last < self._tally.last or now - self._summarised_at < _SUMMARY_SECONDS:
+            return None
+        self._summarised_at = now
+        return copy.copy(self._tally)
+
+    def _fail(self, error: Exception) -> None:
+        """Give up all that waits, and wake everybody who waits for it."""
+        if self._failure is None:
+            lost = self._appended - self._durable
+            missing = f"; {lost} {'record is' if lost == 1 else 'records are'} not in it" if lost else ""
+            self._failure = f"the journal {self.path} cannot be written: {error}{missing}"
+            self._cause = error
+        groups = list(self._groups)
+        self._groups.clear()
+        self._pending = 0
+        for group in groups:
+            group.finished.set()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise UserError(self._failure) from self._cause
+
+    def statistics(self) -> JournalStatistics:
+        """How far it is, now."""
+        return JournalStatistics(self._appended, self._durable, self._commits, self._pending, self._written)
+
+    def __repr__(self) -> str:
+        state = "failed" if self._failure else "closed" if self._store.closed else "open"
+        return f"<Journal {self.run_id} {state}: {self._durable} of {self._appended} records on disk>"
+
+
+class NullJournal:
+    """A journal that keeps nothing, for runs that want none: the same interface, and it never waits."""
+
+    run_id = None
+    path = None
+
+    def __init__(self) -> None:
+        self._appended = 0
+
+    def append(self, event: Event) -> int:
+        """Count the event."""
+        self._appended += 1
+        return self._appended
+
+    async def durable(self, number: int | None = None) -> None:
+        """Return at once: nobody asked for anything to last."""
+
+    async def room(self) -> None:
+        """Return at once."""
+
+    async def serve(self) -> None:
+        """Return at once: there is nothing to write."""
+
+    async def aclose(self, status: RunStatus | None = None) -> None:
+        """Nothing to close."""
+
+    def statistics(self) -> JournalStatistics:
+        """What was appended; nothing of it is on disk."""
+        return JournalStatistics(appended=self._appended)
+
+    def __repr__(self) -> str:
+        return f"<NullJournal: {self._appended} records, none kept>"

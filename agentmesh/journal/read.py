@@ -1,0 +1,217 @@
+"""Reading runs: one file read-only and slice by slice, and the folder of all of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ..errors import UserError
+from ..events import Event, RunStatus
+from .encode import KIND_NUMBERS, decode
+from .ids import run_time
+from .lock import Holder, lock_holder
+from .store import RUNS_FOLDER, SCHEMA_VERSION
+from .tally import TALLY_COLUMNS, Tally
+
+__all__ = ["RunFile", "RunSummary", "find_run", "list_runs"]
+
+_SLICE = 1000
+_SHOWN_CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One run, as a list of runs shows it.
+
+    `status` is what the run said at its end, else `running` while a process writes it (`holder`), else `interrupted`;
+    `unreadable` with a `problem`. `began` and `ended` are seconds since 1970; `usd` is None where a price is unknown.
+    """
+
+    id: str
+    path: Path
+    status: RunStatus | Literal["running", "interrupted", "unreadable"]
+    name: str = ""
+    source: str | None = None
+    began: float | None = None
+    ended: float | None = None
+    seconds: float | None = None
+    added: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    calls: int = 0
+    pushed_back: int = 0
+    usd: float | None = None
+    holder: Holder | None = None
+    problem: str | None = None
+
+
+class RunFile:
+    """One run's file, open for reading while another process may write it. A context manager.
+
+    `unreadable` grows while events are read: the number of each record that could not be, and why.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.run_id = path.stem
+        self.unreadable: dict[int, str] = {}
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> RunFile:
+        """Open a run's file. Raises UserError when it is missing, no run, damaged, or of a newer version."""
+        if not path.is_file():
+            raise UserError(f"there is no run file {path}")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty: that run ended before its first event")
+        with _readable(path):
+            connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with _readable(path):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                raise UserError(f"{path} is no run of agentmesh, or one that ended before its first event")
+            if version > SCHEMA_VERSION:
+                raise UserError(
+                    f"{path} was written by a newer agentmesh (format {version}; this one reads {SCHEMA_VERSION}): "
+                    "update agentmesh to read it"
+                )
+        except UserError:
+            connection.close()
+            raise
+        return cls(path, connection)
+
+    def events(
+        self,
+        *kinds: type[Any],
+        after: int = 0,
+        slice: int = _SLICE,  # noqa: A002 - it is a slice, and the builtin is not wanted here
+        under: str | None = None,
+    ) -> Iterator[tuple[int, Event]]:
+        """The events with their numbers, in order: of these kinds (all by default), after that number.
+
+        `under` is an address: only the events of that task and of what lies under it. Read in slices of that many
+        records, each a snapshot of its own that is over before the first event of it is given; ends with the record
+        that was the last when it began. Raises UserError for a damaged file.
+        """
+        wanted = ",".join(str(KIND_NUMBERS[kind]) for kind in kinds)
+        query = "SELECT id, kind, codec, body FROM event WHERE id > ? AND id <= ?"
+        query += f" AND kind IN ({wanted})" if kinds else ""
+        at = (under, f"{under}/", f"{under}/") if under is not None else ()
+        query += " AND (task = ? OR substr(task, 1, length(?)) = ?)" if at else ""
+        last = self.last()
+        for low in range(after, last, slice):
+            for number, kind, codec, body in self._rows(query + " ORDER BY id", low, min(low + slice, last), *at):
+                try:
+                    yield number, decode(kind, codec, body)
+                except Exception as error:  # noqa: BLE001 - one bad record never hides the good ones: it is counted
+                    self.unreadable[number] = f"{type(error).__name__}: {error}"
+
+    def last(self) -> int:
+        """The number of the newest record; 0 when there is none."""
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM event")[0][0])
+
+    def tally(self) -> Tally:
+        """The run's counts as of its newest record."""
+        rows = self._rows(f"SELECT {', '.join(TALLY_COLUMNS)} FROM run")  # noqa: S608 - names of our own fields
+        tally = Tally(*rows[0]) if rows else Tally()
+        for number, event in self.events(after=tally.last):
+            tally.add(number, event)
+        return tally
+
+    def summary(self) -> RunSummary:
+        """The run as a list of runs shows it. Raises UserError for a damaged file."""
+        holder = lock_holder(self.path.with_suffix(".lock"))  # before the counts: it may end in between
+        values = asdict(self.tally())
+        values["status"] = values["status"] or ("running" if holder else "interrupted")
+        values["began"] = values["began"] or run_time(self.run_id)
+        if values.pop("unpriced"):
+            values["usd"] = None
+        del values["last"]
+        return RunSummary(id=self.run_id, path=self.path, holder=holder, **values)
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with _readable(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RunFile {self.path}>"
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise UserError(f"{path} cannot be read as a run: {error}") from error
+
+
+def _run_files(folder: Path) -> list[Path]:
+    return sorted((folder / RUNS_FOLDER).glob("*.db"), reverse=True)
+
+
+def list_runs(folder: Path) -> list[RunSummary]:
+    """All runs of a journal folder, the newest first; a file that cannot be read says why and hides no other."""
+    found = []
+    for path in _run_files(folder):
+        try:
+            with RunFile.open(path) as run:
+                found.append(run.summary())
+        except UserError as error:
+            began = run_time(path.stem)
+            found.append(RunSummary(id=path.stem, path=path, status="unreadable", began=began, problem=str(error)))
+    return found
+
+
+def find_run(folder: Path, name: str) -> Path:
+    """The file of the run called `name`: its id, the beginning or the end of it, `last`, or the path of a run's file.
+
+    Raises UserError when there is none, or when several fit, and then lists them.
+    """
+    if name.endswith(".db") and Path(name).is_file():
+        return Path(name)
+    files = _run_files(folder)
+    if not files:
+        raise UserError(f"there are no runs in {folder}")
+    if name == "last":
+        return files[0]
+    wanted = name.lower()
+    exact = [path for path in files if path.stem == wanted]
+    fitting = exact or [path for path in files if path.stem.startswith(wanted) or path.stem.endswith(wanted)]
+    if not wanted or not fitting:
+        raise UserError(f"there is no run {name!r} in {folder}; `agentmesh runs` lists those there are")
+    if len(fitting) > 1:
+        raise UserError(f"{name!r} fits {len(fitting)} runs: {_candidates(fitting)}")
+    return fitting[0]
+
+
+def _candidates(files: Sequence[Path]) -> str:
+    shown = []
+    for path in files[:_SHOWN_CANDIDATES]:
+        began = run_time(path.stem)
+        when = "" if began is None else f" of {datetime.fromtimestamp(began).astimezone():%Y-%m-%d %H:%M}"
+        shown.append(path.stem + when)
+    more = len(files) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,0 +1,131 @@
+"""The one connection that writes a run's file: everything here blocks, and one thread at a time may call it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from zstandard import ZstdCompressor
+
+from ..errors import UserError
+from .encode import Row, compress
+from .lock import release_lock, take_lock
+from .tally import TALLY_COLUMNS, Tally
+
+__all__ = ["RUNS_FOLDER", "SCHEMA_VERSION", "Store"]
+
+SCHEMA_VERSION = 1
+RUNS_FOLDER = "runs"
+
+# A random key would cost more than all the rest, so events have no index but their number; a reader scans, without
+# the bodies where it can. FULL, because what is called durable must survive a power cut. Pages of 8 kB hold three
+# compressed replies of 6 kB where pages of 4 kB hold one. A checkpoint every 2,000 pages keeps the log near 16 MB.
+_SETTINGS = ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 2000")
+_EVENT = "id INTEGER PRIMARY KEY, at REAL, kind INTEGER, task TEXT, attempt INTEGER, codec INTEGER, body BLOB"
+_SCHEMA = (
+    f"CREATE TABLE run (id TEXT PRIMARY KEY, {', '.join(TALLY_COLUMNS)})",
+    f"CREATE TABLE event ({_EVENT})",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)"
+_REPLACE_RUN = f"INSERT OR REPLACE INTO run VALUES ({', '.join('?' * (1 + len(TALLY_COLUMNS)))})"  # noqa: S608 - only marks
+
+
+class Store:
+    """A run's file, open for writing, and its lock. Made by `Store.create`; `close` gives both back."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
+        self.path = path
+        self.closed = False
+        self._connection = connection
+        self._lock = lock
+        self._compressor = ZstdCompressor(level=1)
+
+    @classmethod
+    def create(cls, folder: Path, run_id: str) -> Store:
+        """Make `folder/runs/run_id.db` (mode 600), and the folders where they are missing.
+
+        Raises UserError when that run exists, is being written, or when nothing can be written there.
+        """
+        path = folder / RUNS_FOLDER / f"{run_id}.db"
+        try:
+            _make_folder(folder)
+            _make_folder(path.parent)
+            lock = take_lock(_lock_path(path))
+        except OSError as error:
+            raise UserError(f"cannot write a journal in {folder}: {error.strerror or error}") from error
+        connection = None
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # the log files inherit its mode
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            for setting in _SETTINGS:
+                connection.execute(f"PRAGMA {setting}")
+            connection.execute("BEGIN")
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            if connection is not None:
+                connection.close()
+            release_lock(lock, _lock_path(path))
+            if isinstance(error, FileExistsError):
+                raise UserError(f"there is a run {run_id} in {folder} already") from None
+            path.unlink(missing_ok=True)
+            raise UserError(f"cannot write a journal in {folder}: {error}") from error
+        return cls(path, connection, lock)
+
+    def write(self, rows: Sequence[Row], *, run: tuple[str, Tally] | None = None) -> int:
+        """Write rows, and the summary `run` (its id and counts) when given, in one durable commit.
+
+        Returns how many bytes the packed bodies have. Raises sqlite3.Error, and then nothing of it is in the file.
+        """
+        packed = [compress(row, self._compressor) for row in rows]
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_INSERT_EVENT, packed)
+            if run is not None:
+                self._connection.execute(_REPLACE_RUN, (run[0], *astuple(run[1])))
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return sum(len(row.body) for row in packed)
+
+    def close(self) -> None:
+        """Bring everything into the one file, close it and release the lock, even where the disk refuses.
+
+        Raises sqlite3.Error when the disk does refuse; what was committed is safe all the same.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            self._connection.execute("PRAGMA busy_timeout = 500")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._leave_wal()
+        finally:
+            self._connection.close()
+            release_lock(self._lock, _lock_path(self.path))
+
+    def _leave_wal(self) -> None:
+        """Make it a file that can be copied, and read where nothing can be written; not while somebody reads it."""
+        try:
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that is missing, and have git ignore all in it; a folder of the user's own is left as it is."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.joinpath(".gitignore").write_text("*\n")

@@ -1,0 +1,75 @@
+"""Counts of a run, kept up to date event by event: the row that a list of runs is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..events import CallEnded, Event, RunEnded, RunStarted, RunStatus, TaskAdded, TaskEnded
+
+__all__ = ["TALLY_COLUMNS", "Tally"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of a run after the event with the number `last`.
+
+    `began` and `ended` are seconds since 1970; `usd` sums what had a price, and `unpriced` counts the answered calls
+    that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended.
+    """
+
+    last: int = 0
+    name: str = ""
+    source: str | None = None
+    began: float | None = None
+    ended: float | None = None
+    seconds: float | None = None
+    status: RunStatus | None = None
+    added: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    calls: int = 0
+    pushed_back: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    def add(self, number: int, event: Event) -> None:
+        """Count one event. What the run itself says at its end wins over what was counted."""
+        self.last = number
+        match event:
+            case CallEnded(result="pushed_back"):
+                self.pushed_back += 1
+            case CallEnded():
+                self.calls += 1
+                self.usd += event.usd or 0.0
+                self.unpriced += event.usd is None and event.result == "ok"
+            case TaskAdded():
+                self.added += 1
+            case TaskEnded(outcome=outcome):
+                setattr(self, outcome.state, getattr(self, outcome.state) + 1)
+            case RunStarted():
+                self.name, self.began = _text(event.name), event.at
+                self.source = None if event.source is None else _text(event.source)
+            case RunEnded():
+                self.status, self.ended, self.seconds = event.status, event.at, event.seconds
+                self.calls = event.usage.calls
+                if event.usd is not None:
+                    self.usd, self.unpriced = event.usd, 0
+            case _:
+                pass
+
+    def close(self, status: RunStatus, at: float) -> None:
+        """Note how a run ended that did not say so itself."""
+        if self.status is None:
+            self.status, self.ended = status, at
+            self.seconds = None if self.began is None else at - self.began
+
+
+def _text(value: str) -> str:
+    """A text that SQLite takes: file names may have bytes that are no UTF-8."""
+    return value.encode("utf-8", "replace").decode()
+
+
+TALLY_COLUMNS = tuple(f.name for f in fields(Tally))
+"""Columns of the `run` table after `id`, in their order."""
