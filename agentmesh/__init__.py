@@ -1,3 +1,57 @@
-"""Many LLM agents as one asynchronous task graph, as fast as the endpoints' rate limits allow."""
+"""Many LLM agents as one asynchronous task graph, as fast as the endpoints' rate limits allow.
+
+What stands here is the public interface. Each name is imported when it is first used, so that a start costs only what
+is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Agent", "AgentmeshError", "Budget", "BudgetExceeded", "Call", "Context", "ErrorInfo", "Mesh", "Outcome", "Retry",
+    "Run", "RunFailed", "Settings", "Standing", "Stop", "Task", "TaskFailed", "Timeouts", "Tool", "Usage", "UserError",
+    "__version__", "ask_sync", "call", "open_mesh", "tool",
+]  # fmt: skip
+
+_HOME = {
+    "Agent": "agents.agent", "Call": "agents.agent", "call": "agents.agent", "Context": "agents.context",
+    "Tool": "agents.tools", "tool": "agents.tools",
+    "Budget": "client.budget", "Retry": "client.caller", "Timeouts": "client.transport",
+    "AgentmeshError": "errors", "BudgetExceeded": "errors", "ErrorInfo": "errors", "RunFailed": "errors",
+    "TaskFailed": "errors", "UserError": "errors",
+    "Standing": "events", "Settings": "messages", "Outcome": "outcome", "Usage": "outcome",
+    "Stop": "ranking.tournament", "Run": "mesh.run", "Task": "mesh.task",
+    "Mesh": "workflow.mesh", "open_mesh": "workflow.mesh", "ask_sync": "workflow.mesh",
+}  # fmt: skip
+
+if TYPE_CHECKING:
+    from .agents.agent import Agent, Call, call
+    from .agents.context import Context
+    from .agents.tools import Tool, tool
+    from .client.budget import Budget
+    from .client.caller import Retry
+    from .client.transport import Timeouts
+    from .errors import AgentmeshError, BudgetExceeded, ErrorInfo, RunFailed, TaskFailed, UserError
+    from .events import Standing
+    from .mesh.run import Run
+    from .mesh.task import Task
+    from .messages import Settings
+    from .outcome import Outcome, Usage
+    from .ranking.tournament import Stop
+    from .workflow.mesh import Mesh, ask_sync, open_mesh
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

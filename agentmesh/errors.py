@@ -121,10 +121,14 @@ class RunFailed(AgentmeshError):
 
 
 class BudgetExceeded(AgentmeshError):
-    """What was asked does not fit into what is left of a budget. `unit` is usd, calls, tokens or time."""
+    """What was asked does not fit into what is left of a budget.
 
-    def __init__(self, message: str, *, unit: str) -> None:
+    `unit` is usd, calls, tokens or time; `budget` is the Budget that has ended.
+    """
+
+    def __init__(self, message: str, *, unit: str, budget: object = None) -> None:
         self.unit = unit
+        self.budget = budget
         super().__init__(message)
 
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal
-from urllib.parse import quote
 
 from .errors import ErrorInfo
 from .messages import Finish, Tokens
 
-__all__ = ["Address", "Outcome", "State", "Usage", "encode_key"]
+__all__ = ["Address", "Outcome", "State", "Usage"]
 
 State = Literal["done", "failed", "skipped", "cancelled"]
-
-
-def encode_key(key: str) -> str:
-    """A key in the form that addresses use: characters beyond `[A-Za-z0-9._~-]` are %-encoded, `+` joins products."""
-    return quote(key, safe="+")
 
 
 @dataclass(frozen=True, slots=True)

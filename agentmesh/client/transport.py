@@ -20,7 +20,7 @@ import sniffio
 
 from ..clock import monotonic
 
-__all__ = ["Answer", "Timeouts", "Transport", "TransportFailed", "default_http"]
+__all__ = ["DEFAULT_TIMEOUTS", "Answer", "Timeouts", "Transport", "TransportFailed", "default_http"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,10 @@ class Timeouts:
     whole: float = 600.0
 
 
-class TransportFailed(Exception):  # noqa: N818 - mapped to CallFailed by the endpoint
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class TransportFailed(Exception):
     """No complete answer came. `sent` says whether bytes had left, so that the call may have been paid for."""
 
     def __init__(self, message: str, *, sent: bool, timeout: bool = False) -> None:

@@ -16,7 +16,11 @@ from ..rates import Limit
 from .admission import Admission, OrderKey, Row, Ticket
 from .statistics import LaneStatistics
 
-__all__ = ["LOOK_AHEAD", "Lane"]
+__all__ = ["IN_FLIGHT", "LOOK_AHEAD", "Lane"]
+
+IN_FLIGHT = 500
+"""Calls in flight at a time for an account whose file names no such limit: each is an open connection, and systems
+commonly allow a process about a thousand of them."""
 
 LOOK_AHEAD = 256
 """Calls that may wait in a lane at a time: enough that a lane never runs dry while agents prepare their next call, few
@@ -29,6 +33,8 @@ class Lane:
     def __init__(self, account: str, account_limits: Sequence[Limit] = (), *, simulated: bool = False) -> None:
         self.account = account
         self.simulated = simulated
+        if not any(limit.unit == "in_flight" for limit in account_limits):
+            account_limits = [*account_limits, Limit("in_flight", IN_FLIGHT)]
         self._admission = Admission(account, account_limits, monotonic())
         self._admitted: dict[Ticket, anyio.Event] = {}
         self._wake = anyio.Event()

@@ -1,0 +1,120 @@
+"""An agent, and calls: what is to be done, with data that may still be on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NoReturn, TypeVar, cast
+
+from ..client.budget import Budget
+from ..client.caller import Retry
+from ..errors import HandleMisuse
+from ..messages import Settings
+from .output import OutputType
+from .tools import Tool, as_tool
+
+__all__ = ["Agent", "Call", "Handle", "call", "handles_in"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Agent(Generic[T_co]):
+    """A name, a model, instructions, tools and an output type; it answers prompts in a loop of turns.
+
+    `model` is `provider/model`, or several of them, asked in turn when one cannot serve. `output` is a type (a
+    pydantic model, a dataclass, `list[int]`, ...) that replies are checked against; without it a reply is its text.
+    `max_turns` bounds rounds of tool calls, `repairs` how often a reply that does not fit is sent back. `timeout` is
+    seconds per attempt, from admission. What is not said is taken from where the agent is used.
+    """
+
+    def __init__(
+        self, name: str, *, model: str | Sequence[str], instructions: str = "",
+        output: type[T_co] | OutputType | None = None,
+        tools: Sequence[Callable[..., Any] | Tool] = (), settings: Settings | Mapping[str, Any] | None = None,
+        max_turns: int = 10, repairs: int = 2, retry: Retry | None = None, timeout: float | None = None,
+        budget: Budget | None = None, priority: str | float | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.models = (model,) if isinstance(model, str) else tuple(model)
+        self.instructions = instructions
+        self.output = output if isinstance(output, OutputType) or output is None else OutputType.of_type(output)
+        self.tools = {made.name: made for made in map(as_tool, tools)}
+        self.settings = settings if isinstance(settings, Settings) else Settings.of(settings or {})
+        self.max_turns = max_turns
+        self.repairs = repairs
+        self.retry = retry
+        self.timeout = timeout
+        self.budget = budget
+        self.priority = priority
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.name} on {', '.join(self.models)}>"
+
+    def on(self, prompt: str, /, **data: Any) -> Call[T_co]:
+        """A call of this agent. `prompt` is a template over `data`, which may hold handles of tasks."""
+        return Call(name=self.name, agent=cast("Agent[Any]", self), prompt=prompt, data=data)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call(Generic[T_co]):
+    """Something to be done: an agent's answer to a prompt, or a function's result. Nothing happens until it is started.
+
+    `name` is what a task of it is called unless it is given a name.
+    """
+
+    name: str
+    agent: Agent[Any] | None = None
+    prompt: str = ""
+    function: Callable[..., Any] | None = None
+    args: tuple[Any, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call[Any]:
+    """A call of a function, async or not; arguments may be handles of tasks, also inside lists and dicts."""
+    name = getattr(function, "__name__", type(function).__name__).strip("_<>") or "call"
+    return Call(name=name, function=function, args=args, data=kwargs)
+
+
+class Handle:
+    """The promise of a task's value. It refuses to be used as the value, so that no repr is sent to a paid model."""
+
+    __slots__ = ()
+
+    def _misused(self, how: str) -> NoReturn:
+        raise HandleMisuse(f"{self!r} was {how}: it is a task's handle, not its value; give it to a call, or await it")
+
+    def __str__(self) -> str:
+        self._misused("turned into text")
+
+    def __format__(self, spec: str) -> str:
+        self._misused("formatted")
+
+    def __bool__(self) -> bool:
+        self._misused("tested")
+
+    def __iter__(self) -> Iterator[Any]:
+        self._misused("iterated")
+
+
+def handles_in(value: Any) -> list[Handle]:
+    """The handles in a value, also inside lists, tuples, sets and dicts, in their order."""
+    if isinstance(value, Handle):
+        return [value]
+    if isinstance(value, Mapping):
+        return [handle for one in value.values() for handle in handles_in(one)]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [handle for one in value for handle in handles_in(one)]
+    return []
+
+
+def replace_handles(value: Any, values: Callable[[Handle], Any]) -> Any:
+    """The same value with each handle replaced by what `values` gives for it."""
+    if isinstance(value, Handle):
+        return values(value)
+    if not handles_in(value):
+        return value
+    if isinstance(value, Mapping):
+        return {name: replace_handles(one, values) for name, one in value.items()}
+    return type(value)(replace_handles(one, values) for one in value)  # lists, tuples and sets make themselves anew

@@ -1,0 +1,119 @@
+"""An agent's turns: ask, call the tools the model wishes for, check the answer, send it back if it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+
+from ..client.caller import Caller
+from ..errors import BudgetExceeded, CallFailed, ErrorInfo
+from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
+from .context import Context
+from .output import InvalidOutput, OutputType
+from .tools import Tool, perform_tool
+
+__all__ = ["Asks", "Turns", "run_turns"]
+
+
+class Asks(Protocol):
+    """What answers a request: a route."""
+
+    async def call(self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None) -> Reply:
+        """The reply. Raises CallFailed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What one answer of an agent consists of, with everything resolved. `output` None: the reply's text."""
+
+    prompt: str
+    instructions: str = ""
+    output: OutputType | None = None
+    tools: dict[str, Tool] | None = None
+    settings: Settings = Settings()
+    max_turns: int = 10
+    repairs: int = 2
+
+
+async def run_turns(
+    turns: Turns, route: Asks, *, caller: Caller, context: Context, on_text: Callable[[str], None] | None = None
+) -> Any:
+    """The agent's answer: text, or a value of its output type. Raises CallFailed."""
+    messages = [Message("system", turns.instructions)] if turns.instructions else []
+    messages.append(Message("user", turns.prompt))
+    tools = turns.tools or {}
+    specs = tuple(tool.spec for tool in tools.values())
+    repairs = 0
+    for _ in range(turns.max_turns):
+        reply = await route.call(_request(messages, turns, specs), caller, on_text=on_text)
+        _refuse_unusable(reply, turns.output)
+        if reply.tool_calls:
+            messages.append(reply.as_message())
+            messages += await _perform_all(tools, reply.tool_calls, context)
+            continue
+        if turns.output is None:
+            return reply.text
+        try:
+            return turns.output.validate(reply.text)
+        except InvalidOutput as error:
+            if repairs == turns.repairs:
+                after = f", after {repairs} repairs" if repairs else ""
+                raise CallFailed(ErrorInfo("invalid_output", f"{error}{after}")) from error
+            repairs += 1
+            messages.append(reply.as_message())
+            messages.append(Message("user", _repair(error)))
+    raise CallFailed(ErrorInfo("tool", f"no answer within {turns.max_turns} turns: the model kept calling tools"))
+
+
+def _request(messages: list[Message], turns: Turns, specs: tuple[ToolSpec, ...]) -> Request:
+    output = turns.output
+    return Request(
+        model="",
+        messages=tuple(messages),
+        tools=specs,
+        schema=output.schema if output is not None else None,
+        settings=turns.settings,
+    )
+
+
+def _refuse_unusable(reply: Reply, output: OutputType | None) -> None:
+    """Replies that are no answer. A structured one that was cut off gets no repair: it would be cut off again."""
+    match reply.finish:
+        case "refusal":
+            raise CallFailed(ErrorInfo("refused", reply.text.strip() or "the model refused to answer"))
+        case "filter":
+            raise CallFailed(ErrorInfo("filtered", "the provider's filter withheld the answer"))
+        case "length" if output is not None or reply.tool_calls:
+            raise CallFailed(
+                ErrorInfo("truncated", f"the reply was cut off after {reply.tokens.output or 'max_tokens'} tokens: "
+                          "raise max_tokens")
+            )  # fmt: skip
+
+
+async def _perform_all(tools: dict[str, Tool], calls: tuple[ToolCall, ...], context: Context) -> list[Message]:
+    """All calls of one turn at once; their answers in the order of the calls."""
+    answers: list[Message | None] = [None] * len(calls)
+    over: list[BudgetExceeded] = []
+
+    async def perform(index: int, one: ToolCall) -> None:
+        try:
+            answers[index] = await perform_tool(tools, one, context)
+        except BudgetExceeded as error:
+            over.append(error)  # raised below, as itself rather than inside a group
+
+    async with anyio.create_task_group() as group:
+        for index, one in enumerate(calls):
+            group.start_soon(perform, index, one)
+    if over:
+        raise over[0]
+    return [answer for answer in answers if answer is not None]
+
+
+def _repair(error: InvalidOutput) -> str:
+    return (
+        f"That does not fit what was asked for: {error}. Answer again, with the whole corrected JSON and nothing else."
+    )

@@ -1,0 +1,157 @@
+"""Typed functions that agents may call: what a model is told of them, and how a call of one is performed."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints, overload
+
+import anyio
+import pydantic
+import tenacity
+from pydantic_core import to_json
+
+from ..clock import in_thread
+from ..errors import BudgetExceeded, UserError
+from ..messages import Message, ToolCall, ToolSpec
+from .context import Context
+
+__all__ = ["Tool", "as_tool", "call_function", "perform_tool", "tool"]
+
+_ATTEMPTS = 3  # of a tool that says that it is idempotent
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function with what a model needs to know to call it.
+
+    Parameters come from the signature, the description from the docstring. A sync function runs in a thread. A
+    parameter annotated with `Context` is filled in and not shown to the model. `idempotent` tools are tried again
+    when they fail; `timeout` is in seconds.
+    """
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    idempotent: bool = False
+    timeout: float | None = None
+    arguments: type[pydantic.BaseModel] = field(init=False, repr=False)
+    context_parameter: str | None = field(init=False, repr=False)
+    spec: ToolSpec = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        arguments, context = _arguments(self.function, self.name)
+        object.__setattr__(self, "arguments", arguments)
+        object.__setattr__(self, "context_parameter", context)
+        schema = arguments.model_json_schema()
+        schema.pop("title", None)
+        object.__setattr__(self, "spec", ToolSpec(self.name, self.description, schema))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function itself, for use outside of agents."""
+        return self.function(*args, **kwargs)
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *, name: str | None = None, background: bool = False, idempotent: bool = False, timeout: float | None = None
+) -> Callable[[Callable[..., Any]], Tool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, background: bool = False,
+    idempotent: bool = False, timeout: float | None = None,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:  # fmt: skip
+    """Make a function a tool. Raises UserError for parameters without a type."""
+    if background:
+        raise UserError("background=True is not supported yet: a tool is performed within its agent's turn")
+
+    def make(function: Callable[..., Any]) -> Tool:
+        return as_tool(function, name=name, idempotent=idempotent, timeout=timeout)
+
+    return make if function is None else make(function)
+
+
+def as_tool(
+    function: Callable[..., Any] | Tool, *, name: str | None = None, idempotent: bool = False,
+    timeout: float | None = None,
+) -> Tool:  # fmt: skip
+    """The tool that a function makes, or the tool itself."""
+    if isinstance(function, Tool):
+        return function
+    called = name or str(getattr(function, "__name__", type(function).__name__))
+    return Tool(called, inspect.getdoc(function) or called, function, idempotent, timeout)
+
+
+def _arguments(function: Callable[..., Any], name: str) -> tuple[type[pydantic.BaseModel], str | None]:
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    context = None
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise UserError(f"the tool {name} takes *{parameter.name}: a model needs named parameters")
+        if parameter.name not in hints:
+            raise UserError(f"the parameter {parameter.name} of the tool {name} needs a type")
+        if hints[parameter.name] is Context:
+            context = parameter.name
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    return pydantic.create_model(name, __config__=config, **fields), context
+
+
+async def perform_tool(tools: dict[str, Tool], call: ToolCall, context: Context) -> Message:
+    """Perform one call. Whatever goes wrong becomes an answer to the model, which can then do better."""
+    found = tools.get(call.name)
+    if found is None:
+        return _answer(call, f"There is no tool {call.name}. There are: {', '.join(tools)}.", error=True)
+    try:
+        given = found.arguments.model_validate_json(call.arguments or "{}")
+    except pydantic.ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors())
+        return _answer(call, f"These arguments do not fit: {wrong}. They were: {call.arguments}", error=True)
+    arguments = {name: getattr(given, name) for name in type(given).model_fields}
+    if found.context_parameter is not None:
+        arguments[found.context_parameter] = context
+    try:
+        with anyio.fail_after(found.timeout):
+            result = await _perform(found, arguments)
+    except TimeoutError:
+        return _answer(call, f"{call.name} did not end within {found.timeout:g} s.", error=True)
+    except BudgetExceeded:
+        raise  # what a tool asked of a model counts against the task's budgets
+    except Exception as error:  # noqa: BLE001 - a tool is the user's code: the model hears what it raised
+        return _answer(call, f"{call.name} failed: {type(error).__name__}: {error}", error=True)
+    return _answer(call, result if isinstance(result, str) else to_json(result, fallback=repr).decode())
+
+
+async def _perform(found: Tool, arguments: dict[str, Any]) -> Any:
+    if not found.idempotent:
+        return await call_function(found.function, **arguments)
+    retrying = tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
+    return await retrying(call_function, found.function, **arguments)
+
+
+async def call_function(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function of the user's: awaited if it is async, in a thread if it is not."""
+    called = functools.partial(function, *args, **kwargs)
+    if inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - objects with an async __call__ are functions too
+    ):
+        return await called()
+    result = await in_thread(called)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _answer(call: ToolCall, text: str, *, error: bool = False) -> Message:
+    return Message("tool", text, tool_call_id=call.id, is_error=error)

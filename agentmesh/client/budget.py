@@ -1,0 +1,186 @@
+"""Budgets: dollars, tokens, calls and time, reserved before a call at its highest possible cost and settled after it.
+
+Budgets nest (a call's, its agent's, its task's, the run's), and each must have room. When one has none, but calls in
+flight may give some back, a call waits for that like for a lane; when nothing can come back, it is over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import anyio
+
+from ..clock import monotonic
+from ..errors import BudgetExceeded
+
+__all__ = ["Budget", "BudgetStatistics", "Budgets", "Reservation"]
+
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatistics:
+    """How a budget stands: its bounds (None: no bound), and what is spent and reserved."""
+
+    name: str
+    usd: float | None
+    tokens: float | None
+    calls: float | None
+    time: float | None
+    spent_usd: float
+    spent_tokens: float
+    spent_calls: float
+    reserved_usd: float
+    waiting: int
+
+
+class Budget:
+    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` seconds from now."""
+
+    def __init__(
+        self, *, usd: float | None = None, tokens: float | None = None, calls: float | None = None,
+        time: float | None = None, name: str = "budget",
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.usd, self.tokens, self.calls, self.time = usd, tokens, calls, time
+        for unit, bound in (("usd", usd), ("tokens", tokens), ("calls", calls), ("time", time)):
+            if bound is not None and not (bound >= 0 and math.isfinite(bound)):
+                raise ValueError(f"a budget's {unit} must be a number from 0 on, not {bound}")
+        self._spent = [0.0, 0.0, 0.0]
+        self._reserved = [0.0, 0.0, 0.0]
+        self._began: float | None = None
+        self._freed = anyio.Event()
+        self._waiting = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.name}: {self.statistics()}>"
+
+    @property
+    def bounds_size(self) -> bool:
+        """Whether it counts what depends on the length of replies: then max_tokens must be explicit."""
+        return self.usd is not None or self.tokens is not None
+
+    def statistics(self) -> BudgetStatistics:
+        """How it stands now."""
+        return BudgetStatistics(
+            self.name, self.usd, self.tokens, self.calls, self.time,
+            spent_usd=self._spent[0], spent_tokens=self._spent[1], spent_calls=self._spent[2],
+            reserved_usd=self._reserved[0], waiting=self._waiting,
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        """Time counts from here on."""
+        if self._began is None:
+            self._began = monotonic()
+
+    def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:
+        """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
+        if self.time is not None and self._began is not None and monotonic() - self._began >= self.time:
+            return "time", self.time, monotonic() - self._began
+        for unit, bound, spent, amount in zip(_UNITS, self._bounds(), self._spent, need, strict=True):
+            if bound is not None and spent + amount > bound + _EPSILON:
+                return unit, bound, spent
+        return None
+
+    def fits(self, need: tuple[float, float, float]) -> bool:
+        """Whether `need` (dollars, tokens, calls) fits beside what is spent and reserved."""
+        rows = zip(self._bounds(), self._spent, self._reserved, need, strict=True)
+        return all(bound is None or spent + held + amount <= bound + _EPSILON for bound, spent, held, amount in rows)
+
+    def hold(self, need: tuple[float, float, float], sign: float = 1.0) -> None:
+        """Reserve, or with sign -1 give back."""
+        self._reserved = [max(0.0, held + sign * amount) for held, amount in zip(self._reserved, need, strict=True)]
+
+    def spend(self, cost: tuple[float, float, float]) -> None:
+        """Count what a call really cost, and wake who waits."""
+        self._spent = [spent + amount for spent, amount in zip(self._spent, cost, strict=True)]
+        self._freed.set()
+        self._freed = anyio.Event()
+
+    async def wait_freed(self) -> None:
+        """Wait until a reservation was settled, or the time is over."""
+        self._waiting += 1
+        left = math.inf if self.time is None or self._began is None else self._began + self.time - monotonic()
+        with anyio.move_on_after(None if left == math.inf else max(0.0, left)):
+            await self._freed.wait()
+        self._waiting -= 1
+
+    def _bounds(self) -> tuple[float | None, float | None, float | None]:
+        return self.usd, self.tokens, self.calls
+
+
+_UNITS = ("usd", "tokens", "calls")
+
+
+@dataclass(eq=False, slots=True)
+class Reservation:
+    """What one attempt holds of every budget that it counts against."""
+
+    budgets: tuple[Budget, ...]
+    need: tuple[float, float, float]
+
+    def settle(self, *, usd: float = 0.0, tokens: float = 0.0, calls: float = 1.0) -> None:
+        """Replace the reservation by what the attempt really cost."""
+        budgets, self.budgets = self.budgets, ()
+        for budget in budgets:
+            budget.hold(self.need, -1.0)
+            budget.spend((usd, tokens, calls))
+
+    def settle_whole(self) -> None:
+        """The attempt broke and may have been paid for: count all that was reserved."""
+        usd, tokens, calls = self.need
+        self.settle(usd=usd, tokens=tokens, calls=calls)
+
+    def cancel(self) -> None:
+        """Nothing was sent."""
+        self.settle(calls=0.0)
+
+
+class Budgets(tuple[Budget, ...]):
+    """The budgets a call counts against, innermost first."""
+
+    __slots__ = ()
+
+    def __new__(cls, budgets: Iterable[Budget | None] = ()) -> Self:
+        return super().__new__(cls, (budget for budget in budgets if budget is not None))
+
+    @property
+    def bound_size(self) -> bool:
+        """Whether any of them makes max_tokens explicit."""
+        return any(budget.bounds_size for budget in self)
+
+    @property
+    def bound_usd(self) -> bool:
+        """Whether any of them is in dollars, so that prices must be known."""
+        return any(budget.usd is not None for budget in self)
+
+    async def reserve(self, *, usd: float, tokens: float) -> Reservation:
+        """Hold the highest possible cost of one attempt, waiting for calls in flight to give some back if need be.
+
+        Raises BudgetExceeded, naming the outermost budget that has ended, when waiting cannot help.
+        """
+        need = (usd, tokens, 1.0)
+        while True:
+            for budget in reversed(self):
+                budget.begin()
+                if (over := budget.over(need)) is not None:
+                    raise BudgetExceeded(_message(budget, over, need), unit=over[0], budget=budget)
+            full = next((budget for budget in self if not budget.fits(need)), None)
+            if full is None:
+                for budget in self:
+                    budget.hold(need)
+                return Reservation(tuple(self), need)
+            await full.wait_freed()
+
+
+def _message(budget: Budget, over: tuple[str, float, float], need: tuple[float, float, float]) -> str:
+    unit, bound, spent = over
+    if unit == "time":
+        return f"the {budget.name} of {bound:g} s is used up"
+    left, amount = bound - spent, need[_UNITS.index(unit)]
+    if unit == "usd":
+        return f"the {budget.name} of ${bound:,.2f} has ${left:,.4f} left, and the next call could cost ${amount:,.4f}"
+    return f"the {budget.name} of {bound:,.0f} {unit} has {left:,.0f} left, and the next call could need {amount:,.0f}"

@@ -1,0 +1,295 @@
+"""One model of one account: encode, reserve, admit, journal the intent, send, settle, decode.
+
+What is too fast goes back into its place in the lane and is no attempt; what may work another time is tried again,
+through the lane, after a wait that grows and is spread by chance; what can never work fails at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import httpx
+
+from ..catalog import ResolvedModel
+from ..clock import monotonic, sleep, wall
+from ..dialects import dialect
+from ..dialects.base import MalformedReply, Refusal, StreamRefused, Wire
+from ..errors import CallFailed, ErrorInfo, ErrorKind
+from ..events import CallEnded, CallIntent, LaneFrozen, Notice
+from ..limits.admission import Row, Ticket
+from ..limits.lane import Lane
+from ..messages import Reply, Request
+from ..outcome import Usage
+from .budget import Reservation
+from .caller import Caller, Halted
+from .transport import DEFAULT_TIMEOUTS, Timeouts, Transport, TransportFailed
+
+__all__ = ["DEFAULT_MAX_TOKENS", "Endpoint"]
+
+DEFAULT_MAX_TOKENS = 4096
+"""Stated on the wire when a budget counts what replies cost and nobody said how long one may be."""
+
+_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
+_FREEZE_S, _FREEZE_MAX_S = 1.0, 30.0  # after a push-back that does not say for how long
+_PATIENCE_S = 300.0  # a provider that asks to wait longer than this will not answer for the run
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What came of one attempt."""
+
+    reply: Reply | None = None
+    refusal: Refusal | None = None
+    uncertain: bool = False
+    sent: bool = True
+
+
+class Endpoint:
+    """Sends requests to one model of one account, through the account's lane."""
+
+    def __init__(
+        self, model: ResolvedModel, lane: Lane, transport: Transport, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
+    ) -> None:
+        self.model = model
+        self.lane = lane
+        self.name = model.name
+        self.stopped: ErrorInfo | None = None
+        self._transport = transport
+        self._timeouts = timeouts
+        self._dialect = dialect(model.dialect)
+        self._url = httpx.URL(model.base_url.rstrip("/") + self._dialect.path, params=model.request_query() or None)
+        self._headers = tuple(model.request_headers().items())
+        self._row = _row(lane, model)
+        if model.key_problem is not None:
+            self.stopped = ErrorInfo("auth", f"{model.name}: {model.key_problem}")
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.name}>"
+
+    async def call(self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None) -> Reply:
+        """Ask, until there is a reply or no hope of one. `on_text` makes it a stream and gets its pieces.
+
+        Raises CallFailed; BudgetExceeded when a budget has no room for the next attempt.
+        """
+        request = self._bounded(request, caller, stream=on_text is not None)
+        wire = self._dialect.encode(request, self.model.quirks)
+        number, attempt, pushes = caller.number(), 0, 0
+        ticket: Ticket | None = None
+        caller.tally.model = self.name
+        while True:
+            if self.stopped is not None:
+                raise CallFailed(self.stopped)
+            reservation = await caller.budgets.reserve(
+                usd=self._highest_usd(request, caller), tokens=self._highest_tokens(request)
+            )
+            ticket, waited = await self._admit(request, caller, ticket, reservation)
+            result = await self._attempt(
+                request, wire, caller, ticket, reservation,
+                on_text=on_text, number=number, attempt=attempt + 1, waited=waited,
+            )  # fmt: skip
+            if result.reply is not None:
+                return result.reply
+            assert result.refusal is not None
+            if result.refusal.verdict == "pushed_back":
+                pushes += 1
+                self._freeze(ticket, result.refusal, pushes, caller)
+                continue
+            ticket, attempt, pushes = None, attempt + 1, 0
+            await self._again(result.refusal, attempt, caller)
+
+    def _bounded(self, request: Request, caller: Caller, *, stream: bool) -> Request:
+        """The request with this model's own name, and an explicit max_tokens where a budget needs one."""
+        settings = request.settings
+        if settings.max_tokens is None and caller.budgets.bound_size:
+            settings = replace(
+                settings, max_tokens=min(DEFAULT_MAX_TOKENS, self.model.max_output or DEFAULT_MAX_TOKENS)
+            )
+        if caller.budgets.bound_usd and not self.model.prices.known:
+            message = f"the price of {self.name} is unknown, so a budget in dollars cannot be kept: give it `prices:`"
+            raise CallFailed(ErrorInfo("budget", message))
+        return replace(request, model=self.model.model, settings=settings, stream=stream)
+
+    def _highest_tokens(self, request: Request) -> float:
+        # A token is at least one character of UTF-8 text: characters bound input tokens from above.
+        return request.text_length() + (request.settings.max_tokens or 0)
+
+    def _highest_usd(self, request: Request, caller: Caller) -> float:
+        if not caller.budgets.bound_usd:
+            return 0.0
+        return self.model.prices.highest(request.text_length(), request.settings.max_tokens or 0) or 0.0
+
+    async def _admit(
+        self, request: Request, caller: Caller, ticket: Ticket | None, reservation: Reservation
+    ) -> tuple[Ticket, float]:
+        began = monotonic()
+        try:
+            if ticket is None:
+                ticket = await self.lane.admit(
+                    self._row, characters=request.text_length(), kind=caller.kind,
+                    max_tokens=request.settings.max_tokens, order=caller.order,
+                )  # fmt: skip
+            else:
+                await self.lane.admit_again(ticket)
+        except BaseException:
+            reservation.cancel()
+            raise
+        if caller.halted():
+            self.lane.cancel(ticket)
+            reservation.cancel()
+            raise Halted
+        return ticket, monotonic() - began
+
+    async def _attempt(
+        self, request: Request, wire: Wire, caller: Caller, ticket: Ticket, reservation: Reservation, *,
+        on_text: Callable[[str], None] | None, number: int, attempt: int, waited: float,
+    ) -> _Result:  # fmt: skip
+        """One attempt, from the intent to the settlement; every way out leaves lane, budget and journal in order."""
+        caller.emit(
+            CallIntent(
+                at=wall(), call=number, attempt=attempt, address=caller.address, agent=caller.agent,
+                account=self.lane.account, model=self.model.model, waited=waited,
+                request=request if caller.keep_content else None,
+            )
+        )  # fmt: skip
+        began: float | None = None
+        result = _Result(refusal=_cancelled(), uncertain=True)
+        try:
+            await caller.durable()
+            began = monotonic()
+            result = await self._send(request, wire, caller, on_text)
+        finally:
+            seconds = 0.0 if began is None else monotonic() - began
+            if caller.stopwatch is not None:
+                caller.stopwatch.used += seconds
+            if began is None:
+                result = _Result(refusal=_cancelled(), sent=False)
+            self._settle(result, ticket, reservation)
+            self._record(result, caller, number=number, attempt=attempt, seconds=seconds)
+        return result
+
+    async def _send(
+        self, request: Request, wire: Wire, caller: Caller, on_text: Callable[[str], None] | None
+    ) -> _Result:
+        timeouts = self._timeouts
+        allowed = [t for t in (caller.timeout, caller.stopwatch.left if caller.stopwatch else None) if t is not None]
+        if allowed:
+            timeouts = replace(timeouts, whole=min(timeouts.whole, *allowed))
+        headers = [*wire.headers.items(), *self._headers]
+        reader = self._dialect.read_stream(self.model.quirks, model=request.model) if on_text is not None else None
+
+        def on_bytes(data: bytes) -> None:
+            assert reader is not None
+            assert on_text is not None
+            for delta in reader.feed(data):
+                on_text(delta.text)
+
+        try:
+            answer = await self._transport.post(
+                self._url, wire.body, headers=headers, timeouts=timeouts, on_bytes=on_bytes if reader else None
+            )
+            if not 200 <= answer.status < 300:
+                refusal = self._dialect.read_refusal(answer.status, answer.headers, answer.body, now=wall())
+                return _Result(refusal=refusal)
+            decoded = reader.close() if reader else self._dialect.decode(answer.body, self.model.quirks, model=request.model)
+        except StreamRefused as error:
+            return _Result(refusal=error.refusal, uncertain=True)
+        except MalformedReply as error:
+            return _Result(refusal=_retry("server", f"{self.name} answered what is no reply: {error}"), uncertain=True)
+        except TransportFailed as error:
+            kind: ErrorKind = "timeout" if error.timeout else "connection"
+            return _Result(refusal=_retry(kind, f"{self.name}: {error}"), uncertain=error.sent, sent=error.sent)
+        return _Result(refusal=decoded) if isinstance(decoded, Refusal) else _Result(reply=decoded)
+
+    def _settle(self, result: _Result, ticket: Ticket, reservation: Reservation) -> None:
+        if result.reply is not None:
+            tokens = result.reply.tokens
+            self.lane.settle(ticket, input_tokens=tokens.input, output_tokens=tokens.output)
+            if tokens.total is None:
+                reservation.settle_whole()
+            else:
+                reservation.settle(usd=self._usd(result) or 0.0, tokens=tokens.total)
+            return
+        assert result.refusal is not None
+        if not result.sent:
+            self.lane.cancel(ticket)
+            reservation.cancel()
+        elif result.refusal.verdict == "pushed_back":
+            reservation.cancel()  # the lane hears of it when it is known for how long
+        else:
+            self.lane.settle(ticket, ok=False)
+            reservation.settle_whole() if result.uncertain else reservation.settle()
+
+    def _usd(self, result: _Result) -> float | None:
+        if result.reply is None:
+            return 0.0
+        if result.reply.tokens.usd is not None:
+            return result.reply.tokens.usd
+        return self.model.prices.cost(result.reply.tokens, at=wall())
+
+    def _record(self, result: _Result, caller: Caller, *, number: int, attempt: int, seconds: float) -> None:
+        usd = self._usd(result)
+        pushed = result.refusal is not None and result.refusal.verdict == "pushed_back"
+        if result.reply is not None:
+            usage = Usage.of_reply(result.reply.tokens)
+            caller.tally.finish = result.reply.finish
+        else:
+            usage = Usage(
+                calls=int(result.sent and not pushed), pushed_back=int(pushed), uncertain=int(result.uncertain)
+            )
+        caller.tally.attempts += not pushed
+        caller.tally.add(usage, usd)
+        caller.emit(
+            CallEnded(
+                at=wall(), call=number, attempt=attempt, address=caller.address, agent=caller.agent,
+                account=self.lane.account, model=self.model.model, seconds=seconds, usage=usage, usd=usd,
+                result="ok" if result.reply else "pushed_back" if pushed else "failed",
+                reply=result.reply if caller.keep_content else None,
+                error=result.refusal.error if result.refusal else None, uncertain=result.uncertain,
+            )
+        )  # fmt: skip
+
+    def _freeze(self, ticket: Ticket, refusal: Refusal, pushes: int, caller: Caller) -> None:
+        wait = refusal.wait
+        if wait is None:
+            wait = min(_FREEZE_MAX_S, _FREEZE_S * 2.0 ** (pushes - 1))
+        wait *= 1 + _JITTER * caller.rng.random()
+        concerned = self.lane.push_back(ticket, 0.0 if wait > _PATIENCE_S else wait)
+        if wait > _PATIENCE_S:
+            message = f"{self.name} asks to wait for {wait:,.0f} s: {refusal.error.message}"
+            self.stopped = ErrorInfo("quota", message, status=refusal.error.status)
+            caller.emit(Notice(at=wall(), level="warning", text=f"{message}; it gets no more calls in this run"))
+            return
+        for model in concerned:
+            caller.emit(
+                LaneFrozen(
+                    at=wall(), account=self.lane.account, concerns=model, seconds=wait, reason=refusal.error.message
+                )
+            )
+
+    async def _again(self, refusal: Refusal, attempt: int, caller: Caller) -> None:
+        """Wait before the next attempt, or raise if there is none."""
+        if refusal.verdict == "stop" and self.stopped is None:
+            self.stopped = refusal.error
+            caller.emit(Notice(at=wall(), level="warning", text=f"{self.name} stopped: {refusal.error}"))
+        out_of_time = caller.stopwatch is not None and caller.stopwatch.left <= 0
+        if refusal.verdict != "retry" or out_of_time or not caller.retry.allows(attempt, refusal.error.kind):
+            error = refusal.error
+            if attempt > 1:
+                error = replace(error, message=f"{error.message} (after {attempt} attempts)")
+            raise CallFailed(error)
+        backoff = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** (attempt - 1)) * (0.5 + caller.rng.random())
+        await sleep(max(refusal.wait or 0.0, backoff))
+
+
+def _row(lane: Lane, model: ResolvedModel) -> Row:
+    return lane.row(model.model, model.limits_of("model"), pool=model.pool, pool_limits=model.limits_of("pool"))
+
+
+def _retry(kind: ErrorKind, message: str) -> Refusal:
+    return Refusal("retry", ErrorInfo(kind, message, retryable=True))
+
+
+def _cancelled() -> Refusal:
+    return Refusal("fail", ErrorInfo("cancelled", "the run was cancelled while this call was in flight"))

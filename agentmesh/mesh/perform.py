@@ -1,0 +1,224 @@
+"""How a task is performed: an agent's turns or a function, with the values it was given, to an outcome."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
+
+import anyio
+import tenacity
+
+from ..agents.agent import Agent, Call, Handle, handles_in, replace_handles
+from ..agents.context import Context
+from ..agents.loop import Turns, run_turns
+from ..agents.tools import call_function
+from ..client.budget import Budget, Budgets
+from ..client.caller import Caller, Halted, Retry, Stopwatch
+from ..clock import monotonic, wall
+from ..errors import BudgetExceeded, CallFailed, ErrorInfo, UserError
+from ..events import TaskStarted
+from ..flow.graph import Node
+from ..messages import Message, Request
+from ..outcome import Outcome
+from ..template import Template, TemplateProblem
+from .task import Task
+from .work import FAIL, Job, OnFailure, SkipTask, Work
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["answer", "call_python", "on_failure_of", "perform", "work_of"]
+
+
+async def perform(run: Run, node: Node) -> Outcome | None:
+    """Perform a node's work. None if the run stops before it could end; a failure is an outcome, never an exception."""
+    work: Work = node.payload
+    began = monotonic()
+    run.record.emit(TaskStarted(at=wall(), address=str(node.address)))
+    job = _job(run, node, work)
+    outcome = await _outcome(job, work)
+    if outcome is None:
+        return None
+    tally = job.caller.tally
+    if tally.usage.calls:
+        await run.record.durable()  # a reply is on disk before a dependent starts
+    return replace(
+        outcome, item=work.item, finish=tally.finish, model=tally.model, attempts=tally.attempts,
+        seconds=monotonic() - began, usage=tally.usage, usd=tally.usd,
+    )  # fmt: skip
+
+
+async def _outcome(job: Job, work: Work) -> Outcome | None:
+    address, run = job.node.address, job.run
+    ended = Outcome(address.task, address.key, address.sample)
+    try:
+        return replace(ended, value=await work.perform(job))
+    except SkipTask:
+        return replace(ended, state="skipped")
+    except Halted:
+        return None
+    except BudgetExceeded as over:
+        if over.budget in (run.budget, run.mesh.budget):
+            run.stop("stopped", str(over))
+            return None
+        error = ErrorInfo("budget", str(over))
+    except CallFailed as failure:
+        error = failure.error
+    except TemplateProblem as problem:
+        error = ErrorInfo("bad_request", str(problem))
+    except Exception as raised:  # noqa: BLE001 - whatever a task raises is that task's failure, and reported as such
+        if run.record.broken is not None:
+            return None
+        error = ErrorInfo("internal" if work.is_call else "tool", f"{type(raised).__name__}: {raised}")
+    match work.on_failure.mode:
+        case "skip":
+            return replace(ended, state="skipped", error=error)
+        case "default":
+            return replace(ended, value=work.on_failure.value, error=error)
+        case "fallback" if work.on_failure.work is not None:
+            return await _outcome(job, work.on_failure.work)
+        case _:
+            return replace(ended, state="failed", error=error)
+
+
+def _job(run: Run, node: Node, work: Work) -> Job:
+    address = str(node.address)
+    record = run.record
+    caller = Caller(
+        address, node.address.task, node.order, record.emit, record.durable, record.next_call, run.rng,
+        budgets=Budgets((*work.budgets, run.budget, run.mesh.budget)), retry=work.retry or Retry(), agent=work.agent,
+        timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
+        halted=run.halted,
+    )  # fmt: skip
+
+    async def ask(model: str, prompt: str) -> str:
+        request = Request("", (Message("user", prompt),), settings=run.settings)
+        return (await run.mesh.route([model]).call(request, caller)).text
+
+    context = Context(run=run.id, address=address, agent=work.agent, seed=run.seed, ask=ask)
+    return Job(run, node, caller, context)
+
+
+def work_of(
+    call: Call[Any], *, retry: Retry | None, timeout: float | None, budgets: Sequence[Budget] = (),
+    on_failure: OnFailure = FAIL, item: Any = None,
+) -> Work:  # fmt: skip
+    """The work that a call means."""
+    if call.agent is None:
+        function = call.function
+        assert function is not None
+
+        async def perform_function(job: Job) -> Any:
+            args, kwargs = _values(call.args), _values(call.data)
+            return await call_python(job, function, args, kwargs, retry=retry, timeout=timeout)
+
+        return Work(perform_function, is_call=False, item=item, retry=retry, timeout=timeout, budgets=budgets,
+                    on_failure=on_failure)  # fmt: skip
+    agent = call.agent
+
+    async def perform_agent(job: Job) -> Any:
+        return await answer(job, agent, _rendered(call, job))
+
+    own = () if agent.budget is None else (agent.budget,)
+    return Work(
+        perform_agent, item=item, agent=agent.name, retry=retry or agent.retry, timeout=timeout,
+        attempt_timeout=agent.timeout, budgets=(*own, *budgets), on_failure=on_failure,
+    )  # fmt: skip
+
+
+def on_failure_of(given: str | Mapping[str, Any], call: Call[Any], work: Work, *, run: Run) -> OnFailure:
+    """An `on_failure` option in the forms that users write it. Raises UserError for other forms."""
+    match given:
+        case "fail" | "skip":
+            return OnFailure(given)
+        case {"default": value}:
+            return OnFailure("default", value)
+        case {"fallback": {"model": str(model)}} if call.agent is not None:
+            agent = call.agent
+            run.mesh.route([model])  # a name nobody serves is told now
+
+            async def with_other_model(job: Job) -> Any:
+                return await answer(job, agent, _rendered(call, job), models=[model])
+
+            return OnFailure("fallback", work=replace(work, perform=with_other_model))
+    raise UserError(f"on_failure is fail, skip, {{'default': VALUE}} or {{'fallback': {{'model': NAME}}}}, not {given}")
+
+
+def _rendered(call: Call[Any], job: Job) -> str:
+    return Template(call.prompt, name=str(job.node.address)).render(_values(call.data))
+
+
+async def answer(
+    job: Job, agent: Agent[Any], prompt: str, *, models: Sequence[str] | None = None,
+    on_text: Callable[[str], None] | None = None,
+) -> Any:  # fmt: skip
+    """An agent's answer to a prompt, in the name of a task."""
+    turns = Turns(
+        prompt, agent.instructions, agent.output, agent.tools, settings=agent.settings.over(job.run.settings),
+        max_turns=agent.max_turns, repairs=agent.repairs,
+    )  # fmt: skip
+    route = job.run.mesh.route(models or agent.models)
+    return await run_turns(turns, route, caller=job.caller, context=job.context, on_text=on_text)
+
+
+async def call_python(
+    job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *,
+    retry: Retry | None, timeout: float | None,
+) -> Any:  # fmt: skip
+    """A function's result. Retried by `retry` only, since nobody knows whether it may be repeated."""
+    if getattr(function, "__annotations__", None):
+        kwargs = {**_context_argument(function, job.context), **kwargs}
+    attempts = retry.attempts if retry is not None else 1
+
+    async def once() -> Any:
+        job.caller.tally.attempts += 1
+        return await call_function(function, *args, **kwargs)
+
+    retrying = tenacity.AsyncRetrying(
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_exponential_jitter(initial=0.2, max=10),
+        retry=tenacity.retry_if_exception_type(Exception),
+        sleep=anyio.sleep,
+        reraise=True,
+    )
+    try:
+        with anyio.fail_after(timeout):
+            return await (retrying(once) if attempts > 1 else once())
+    except TimeoutError as error:
+        message = f"no result within {timeout:g} s" if timeout is not None else str(error)
+        raise CallFailed(ErrorInfo("timeout", message)) from error
+
+
+def _context_argument(function: Callable[..., Any], context: Context) -> dict[str, Context]:
+    """The function's parameter that is annotated with Context, if it has one."""
+    try:
+        hints = get_type_hints(inspect.unwrap(function))
+    except (NameError, TypeError):  # annotations that cannot be looked up, or a callable without any
+        return {}
+    return {name: context for name, hint in hints.items() if hint is Context}
+
+
+def _values(data: Any) -> Any:
+    """The data with each handle replaced by its task's value; of those in a list, only the ones that have one."""
+    if isinstance(data, Mapping):
+        return {name: _value(one) for name, one in data.items()}
+    return tuple(_value(one) for one in data)
+
+
+def _value(data: Any) -> Any:
+    if isinstance(data, list | tuple):
+        data = [one for one in data if not isinstance(one, Handle) or _node_of(one).state == "done"]
+    elif isinstance(data, Mapping):
+        data = {k: one for k, one in data.items() if not isinstance(one, Handle) or _node_of(one).state == "done"}
+    return replace_handles(data, _done_value) if handles_in(data) else data
+
+
+def _node_of(handle: Handle) -> Any:
+    return cast("Task[Any]", handle)._node
+
+
+def _done_value(handle: Handle) -> Any:
+    outcome = _node_of(handle).outcome
+    return None if outcome is None else outcome.value

@@ -1,0 +1,58 @@
+"""What is known of a run while it goes on: its events, on their way to the journal and to who watches, and its sums."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from ..errors import UserError
+from ..events import CallIntent, Event, TaskEnded
+from ..journal import Journal, NullJournal
+from ..outcome import Outcome, Usage
+
+__all__ = ["Record"]
+
+
+class Record:
+    """One run's events and sums. `on_intent` hears the account of every call that leaves its lane."""
+
+    def __init__(
+        self, journal: Journal | NullJournal, watchers: Sequence[Callable[[Event], None]],
+        on_intent: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.journal = journal
+        self.usage = Usage()
+        self.usd: float | None = 0.0
+        self.counts: dict[str, Counter[str]] = {}
+        self.failures: list[Outcome] = []
+        self.broken: UserError | None = None
+        self.next_call = itertools.count(1).__next__
+        self._watchers = tuple(watchers)
+        self._on_intent = on_intent
+        self._last = 0
+
+    def __repr__(self) -> str:
+        return f"<Record {self.usage.calls} calls, {len(self.failures)} failures>"
+
+    def emit(self, event: Event) -> None:
+        """Take an event: to the journal, to the watchers, into the sums."""
+        self._last = self.journal.append(event)
+        match event:
+            case CallIntent():
+                self._on_intent(event.account)
+            case TaskEnded():
+                self._count(event.outcome)
+        for watch in self._watchers:
+            watch(event)
+
+    async def durable(self) -> None:
+        """Wait until everything emitted so far is on disk. Raises UserError when the disk refuses."""
+        await self.journal.durable(self._last)
+
+    def _count(self, outcome: Outcome) -> None:
+        self.counts.setdefault(outcome.task, Counter())[outcome.state] += 1
+        self.usage += outcome.usage
+        self.usd = None if self.usd is None or outcome.usd is None else self.usd + outcome.usd
+        if outcome.error is not None and outcome.error.kind != "dependency" and outcome.state != "cancelled":
+            self.failures.append(outcome)

@@ -1,0 +1,202 @@
+"""One execution of a graph: tasks are started in it, and it says how it ended."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.abc
+
+from ..agents.agent import Agent, Call
+from ..client.budget import Budget
+from ..client.caller import Retry
+from ..clock import monotonic, wall
+from ..errors import UserError
+from ..events import Event, RunEnded, RunStatus, TaskAdded, TaskEnded
+from ..flow.graph import Collection, Node, Require
+from ..flow.runner import Runner
+from ..journal import Journal, NullJournal
+from ..keys import Keys
+from ..messages import Settings
+from ..outcome import Address, Outcome
+from ..ranking import Stop
+from .calls import dependencies, key_of_call, retry_of, task_name
+from .perform import on_failure_of, perform, work_of
+from .record import Record
+from .task import Task
+from .work import Work, priority_number
+
+if TYPE_CHECKING:
+    from .contest import Contest
+    from .mesh import Mesh
+
+__all__ = ["CANCEL_GRACE_S", "PYTHON_LANE", "Run"]
+
+T = TypeVar("T")
+
+PYTHON_LANE = "python"
+_PYTHON_LIVE = 64  # Python tasks at a time: enough for what waits for I/O, few enough for what is in threads
+CANCEL_GRACE_S = 5.0
+
+
+class Run:
+    """A growing graph. Made by `mesh.open_run`; leaving that waits for all tasks, like a task group."""
+
+    def __init__(
+        self, mesh: Mesh, name: str, *, identity: str, journal: Journal | NullJournal, group: anyio.abc.TaskGroup,
+        watchers: Sequence[Callable[[Event], None]], settings: Settings, budget: Budget | None, seed: int | None,
+    ) -> None:  # fmt: skip
+        self.mesh = mesh
+        self.name = name
+        self.id = identity
+        self.settings = settings
+        self.budget = budget
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.status: RunStatus | None = None
+        self.reason: str | None = None
+        self.record = Record(journal, watchers, self._pull)
+        self.runner = Runner(group, perform=self._perform, room=self._room, on_ended=self._on_ended)
+        self._group = group
+        self._keys: dict[str, Keys] = {}
+        self._began = monotonic()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name} {self.id}: {self.runner.statistics()}>"
+
+    @property
+    def failures(self) -> Sequence[Outcome]:
+        """The outcomes that have an error of their own, in the order in which they ended."""
+        return self.record.failures
+
+    @property
+    def seconds(self) -> float:
+        """For how long the run has been going on."""
+        return monotonic() - self._began
+
+    # --- tasks
+
+    def start(
+        self, call: Call[T], *, name: str | None = None, key: str | None = None, after: Iterable[Task[Any]] = (),
+        require: str | float = "any", priority: str | float | None = None, timeout: float | None = None,
+        retry: Retry | Mapping[str, Any] | int | None = None, budget: Budget | None = None,
+        on_failure: str | Mapping[str, Any] = "fail", item: Any = None,
+    ) -> Task[T]:  # fmt: skip
+        """Put a call into the graph and return its handle at once. Handles in its arguments are dependencies.
+
+        Handles inside a list or dict argument form a collection, of which `require` (`any`, `all`, `95%`) must
+        succeed. `after` orders without data. `timeout` is seconds from admission over all attempts; `on_failure` is
+        `fail`, `skip`, `{"default": VALUE}` or `{"fallback": {"model": NAME}}`. Raises UserError for what makes no
+        sense, before anything is asked.
+        """
+        task = task_name(call, name)
+        single, collections = dependencies(call)
+        need = Require.of(require)
+        work = work_of(call, retry=retry_of(retry), timeout=timeout, budgets=[budget] if budget else [], item=item)
+        if on_failure != "fail":
+            work = work.with_on_failure(on_failure_of(on_failure, call, work, run=self))
+        agent = call.agent
+        node = self.add(
+            work,
+            address=Address(task, self.unique_key(task, key_of_call(call, key))),
+            lane=PYTHON_LANE if agent is None else self.lane_of(agent.models),
+            priority=priority_number(priority if priority is not None or agent is None else agent.priority),
+            needs=[handle._node for handle in (*single, *after)],
+            requires=[(self.runner.state.group(task, [one._node for one in group]), need) for group in collections],
+        )
+        return Task(self, node)
+
+    def add(
+        self, work: Work, *, address: Address, lane: str = "", priority: float = 0.0, path: float = 0.0,
+        needs: Sequence[Node] = (), requires: Sequence[tuple[Collection, Require]] = (),
+        collection: Collection | None = None,
+    ) -> Node:  # fmt: skip
+        """Put work into the graph: what `start`, tournaments and workflows stand on."""
+        if self.status is not None and not self.runner.stopping:
+            raise UserError(f"the run {self.name} has ended: nothing can be started in it")
+        self.record.emit(
+            TaskAdded(
+                at=wall(), task=address.task, key=address.key, sample=address.sample, lane=lane or None,
+                needs=tuple(str(need.address) for need in needs),
+            )
+        )  # fmt: skip
+        return self.runner.add(
+            address, work, lane=lane, priority=priority, path=path, needs=needs, requires=requires,
+            collection=collection,
+        )  # fmt: skip
+
+    def tournament(
+        self, judge: Agent[Any], *, entrants: Iterable[Task[Any]], criteria: str = "", entrant: str = "{{ item }}",
+        stop: Stop | None = None, name: str = "contest", priority: str | float | None = None,
+    ) -> Contest:  # fmt: skip
+        """A tournament of the values of `entrants`, who join as they appear; the judge sees `entrant` of each."""
+        from .contest import start_contest
+
+        return start_contest(
+            self, judge, entrants=list(entrants), criteria=criteria, entrant=entrant, stop=stop, name=name,
+            priority=priority_number(priority),
+        )  # fmt: skip
+
+    def unique_key(self, task: str, key: str) -> str:
+        """The key itself, or with `~2`, `~3` where the task has it already, in the order of starts."""
+        return self._keys.setdefault(task, Keys()).unique(key)
+
+    def lane_of(self, models: Sequence[str]) -> str:
+        """The account in whose lane calls of these models wait. Raises UserError for a model nobody serves."""
+        return self.mesh.route(models).lane
+
+    async def _perform(self, node: Node) -> Outcome | None:
+        return await perform(self, node)
+
+    def _on_ended(self, node: Node) -> None:
+        assert node.outcome is not None
+        self.record.emit(TaskEnded(at=wall(), outcome=node.outcome))
+
+    def _room(self, lane: str) -> float:
+        if lane == PYTHON_LANE:
+            return _PYTHON_LIVE
+        found = self.mesh.lane(lane)
+        return float("inf") if found is None else found.room()
+
+    def _pull(self, account: str) -> None:
+        self.runner.pull(account)  # a call has left the lane's queue: there is room for one more
+
+    # --- the end
+
+    def stop(self, status: RunStatus, reason: str) -> None:
+        """Start nothing new; what runs goes on. What is left has no end state: it is unfinished."""
+        if self.status is None:
+            self.status, self.reason = status, reason
+        self.runner.stop()
+
+    async def cancel(self, *, grace: float = CANCEL_GRACE_S) -> None:
+        """Start nothing new, give what is in flight `grace` seconds, then cut it short."""
+        self.status, self.reason = "cancelled", "the run was cancelled"
+        self.runner.stop()
+        with anyio.move_on_after(grace):
+            await self.runner.wait_finished()
+        self._group.cancel_scope.cancel()
+
+    def halted(self) -> bool:
+        """Whether calls that still wait in a lane shall not be sent any more."""
+        return self.status == "cancelled"
+
+    def abort(self, error: UserError) -> None:
+        """The journal cannot be written any more: nothing can be kept, so nothing more may be paid."""
+        self.record.broken = error
+        self._group.cancel_scope.cancel()
+
+    def end(self) -> RunEnded:
+        """Settle how the run ended, and say so."""
+        statistics = self.runner.statistics()
+        if self.status is None:
+            self.status = "partial" if statistics.failed else "done"
+        ended = RunEnded(
+            at=wall(), status=self.status, seconds=self.seconds, usage=self.record.usage, usd=self.record.usd,
+            unfinished=statistics.unfinished, reason=self.reason,
+        )  # fmt: skip
+        if self.record.broken is None:
+            self.record.emit(ended)
+        return ended

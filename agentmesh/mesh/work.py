@@ -1,0 +1,86 @@
+"""What a task of the graph carries: how it is performed, on what terms, and what its failure means."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..agents.context import Context
+from ..client.budget import Budget
+from ..client.caller import Caller, Retry
+from ..flow.graph import Node
+
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["FAIL", "Job", "OnFailure", "Perform", "SkipTask", "Work", "priority_number"]
+
+
+class SkipTask(Exception):
+    """Ends the task as skipped, without an error: its `if` is false."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One task while it is being performed."""
+
+    run: Run
+    node: Node
+    caller: Caller
+    context: Context
+
+
+Perform = Callable[[Job], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnFailure:
+    """What the failure of a task leads to.
+
+    `fail` makes the run partial; `skip` ends the task as skipped, with its error; `default` ends it as done with
+    `value`, its error kept; `fallback` performs `work` instead, whose own failure is then the task's.
+    """
+
+    mode: Literal["fail", "skip", "default", "fallback"] = "fail"
+    value: Any = None
+    work: Work | None = None
+
+
+FAIL = OnFailure()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """What a node carries. `timeout` in seconds counts from admission, over all attempts; budgets innermost first.
+
+    `is_call` says that the work asks models, so that its retries and its timeout are those of its calls.
+    """
+
+    perform: Perform
+    is_call: bool = True
+    item: Any = None
+    agent: str | None = None
+    retry: Retry | None = None
+    timeout: float | None = None
+    attempt_timeout: float | None = None
+    budgets: Sequence[Budget] = ()
+    on_failure: OnFailure = FAIL
+
+    def with_on_failure(self, on_failure: OnFailure) -> Work:
+        """The same work, whose failure leads to something else."""
+        return replace(self, on_failure=on_failure)
+
+
+PRIORITIES = {"low": -1.0, "normal": 0.0, "high": 1.0}
+
+
+def priority_number(priority: str | float | None) -> float:
+    """`low`, `normal`, `high` or a number, as a number; raises ValueError for other words."""
+    if priority is None:
+        return 0.0
+    if isinstance(priority, str):
+        if priority not in PRIORITIES:
+            raise ValueError(f"a priority is low, normal, high or a number, not {priority!r}")
+        return PRIORITIES[priority]
+    return float(priority)
