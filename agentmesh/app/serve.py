@@ -62,10 +62,9 @@ def serve_sim(
     from ..simulate.behaviour import served_by
     from ..simulate.provider import SimulatedProvider
 
-    with _told_plainly():
-        served = served_by(_provider_file(provider_file).spec, seed=seed)
-        provider = SimulatedProvider(_changed(served, rate=rate, latency=latency, fail=fail))
-        _serve(provider, host=host, port=port)
+    served = served_by(_provider_file(provider_file).spec, seed=seed)
+    provider = SimulatedProvider(_changed(served, rate=rate, latency=latency, fail=fail))
+    _serve(provider, host=host, port=port)
 
 
 @app.command("replay", epilog="Example: agentmesh serve replay answers.jsonl.gz --rate requests_per_minute=600")
@@ -86,24 +85,13 @@ def serve_replay(
     from ..simulate.provider import SimulatedProvider
     from ..simulate.replay import RecordedReplies, load_recordings
 
-    with _told_plainly():
-        recordings = load_recordings(files)
-        for notice in recordings.notices:
-            typer.echo(notice, err=True)
-        names = [model] if model is not None else [*recordings.models, "*"]
-        served = Served({name: ServedModel(name) for name in names}, title="replay", seed=seed)
-        served = _changed(served, rate=rate, latency=latency, fail=fail)
-        _serve(SimulatedProvider(served, RecordedReplies(recordings)), host=host, port=port)
-
-
-@contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
-    """What a person gave wrong is one message and exit code 2."""
-    try:
-        yield
-    except UserError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+    recordings = load_recordings(files)
+    for notice in recordings.notices:
+        typer.echo(notice, err=True)
+    names = [model] if model is not None else [*recordings.models, "*"]
+    served = Served({name: ServedModel(name) for name in names}, title="replay", seed=seed)
+    served = _changed(served, rate=rate, latency=latency, fail=fail)
+    _serve(SimulatedProvider(served, RecordedReplies(recordings)), host=host, port=port)
 
 
 def _provider_file(path: Path | None) -> ProviderFile:

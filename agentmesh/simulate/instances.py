@@ -19,25 +19,30 @@ __all__ = ["instance"]
 Schema = Mapping[str, Any]
 
 _DEEP = 6  # levels after which optional parts are left out, so that recursive schemas end
+_HOPELESS = 60  # levels after which a schema that requires itself, and so has no finite instance, is given up
 _ANY_RANGE = 100.0  # numbers without bounds lie between 0 and this
 _OPTIONAL = 0.8  # share of optional values that are there
-_TITLES = frozenset({"title", "name", "heading", "headline", "label", "topic", "subject", "keyword", "tag"})
+_TITLES = frozenset(
+    {"title", "name", "heading", "headline", "label", "topic", "subject", "keyword", "tag", "city", "query"}
+)
 
 
 def instance(schema: Schema, writer: Writer, *, verdict: str | None = None) -> Any:
     """A plain value that fits `schema`. Enumerations that have `verdict` among their values take it."""
-    return _Maker(schema, writer, verdict).make(schema, "", 0)
+    return _Maker(schema, writer, verdict=verdict).make(schema)
 
 
 class _Maker:
-    def __init__(self, root: Schema, writer: Writer, verdict: str | None) -> None:
+    def __init__(self, root: Schema, writer: Writer, *, verdict: str | None) -> None:
         self._root = root
         self._writer = writer
         self._rng = writer.rng
         self._verdict = verdict
 
-    def make(self, schema: Any, name: str, depth: int) -> Any:
+    def make(self, schema: Any, name: str = "", *, depth: int = 0) -> Any:
         """A value for one part of the schema; `name` is the property it belongs to."""
+        if depth > _HOPELESS:
+            return None
         if not isinstance(schema, Mapping):  # `true` allows anything
             return self._writer.title()
         schema = self._resolved(schema)
@@ -48,12 +53,12 @@ class _Maker:
         for key in ("anyOf", "oneOf"):
             if options := schema.get(key):
                 rest = {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf", "default", "title")}
-                return self.make(_merged(rest, self._option(options, depth)), name, depth)
+                return self.make(_merged(rest, self._option(options, depth)), name, depth=depth + 1)
         match self._type(schema):
             case "object":
-                return self._object(schema, depth)
+                return self._object(schema, depth=depth)
             case "array":
-                return self._array(schema, name, depth)
+                return self._array(schema, name, depth=depth)
             case "integer":
                 return self._integer(schema)
             case "number":
@@ -118,27 +123,27 @@ class _Maker:
             return "object"
         return "array" if "items" in schema or "prefixItems" in schema else "string"
 
-    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+    def _object(self, schema: Schema, *, depth: int) -> dict[str, Any]:
         required = schema.get("required") or ()
         properties: Schema = schema.get("properties") or {}
         made = {
-            key: self.make(part, key, depth + 1)
+            key: self.make(part, key, depth=depth + 1)
             for key, part in properties.items()
             if key in required or (depth <= _DEEP and self._rng.random() < _OPTIONAL)
         }
         more = schema.get("additionalProperties")
         for key in required:
             if key not in made:
-                made[key] = self.make(more if isinstance(more, Mapping) else True, key, depth + 1)
+                made[key] = self.make(more if isinstance(more, Mapping) else True, key, depth=depth + 1)
         if isinstance(more, Mapping) and not properties and depth <= _DEEP:
             for _ in range(1 + int(self._rng.random() * 2)):
-                made[self._writer.topic()] = self.make(more, "", depth + 1)
+                made[self._writer.topic()] = self.make(more, depth=depth + 1)
         if not made and depth == 0 and not properties and more is not False:
             made["answer"] = self._writer.sentence()  # any object was asked for: say something
         return made
 
-    def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
-        made = [self.make(part, name, depth + 1) for part in schema.get("prefixItems") or ()]
+    def _array(self, schema: Schema, name: str, *, depth: int) -> list[Any]:
+        made = [self.make(part, name, depth=depth + 1) for part in schema.get("prefixItems") or ()]
         items = schema.get("items", not made)
         least = int(schema.get("minItems", 0))
         most = int(schema.get("maxItems", max(least + 2, 3)))
@@ -151,7 +156,7 @@ class _Maker:
         for _ in range(20 * max(1, wanted)):
             if len(made) >= wanted:
                 break
-            value = self.make(items, name, depth + 1)
+            value = self.make(items, name, depth=depth + 1)
             if not (unique and value in made):
                 made.append(value)
         return made

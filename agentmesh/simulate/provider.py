@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,7 +57,8 @@ class _Exchange:
 
     async def refuse(self, status: int, error: ErrorInfo) -> None:
         """Answer with an error in the dialect's form."""
-        await _send(self.send, status, self.dialect.write_refusal(status, error), [_JSON, *self.headers])
+        body = self.dialect.write_refusal(status, error)
+        await _send(self.send, status, body=body, headers=(_JSON, *self.headers))
 
     async def hang_up(self) -> None:
         """Close the connection, if the server lets us, and wait until it is closed."""
@@ -103,29 +104,29 @@ class SimulatedProvider:
         method, path = scope["method"], scope["path"]
         if method == "POST" and (spoken := self._dialects.get(path)) is not None:
             limits.note_received()
-            await self._chat(spoken, scope, receive, send)
+            await self._chat(spoken, scope=scope, receive=receive, send=send)
         elif path == "/stats" and method == "GET":
-            await _send(send, 200, json.dumps(asdict(limits.statistics())).encode(), [_JSON])
+            await _send(send, 200, body=json.dumps(asdict(limits.statistics())).encode())
         elif path in ("/models", "/v1/models") and method == "GET":
-            await _send(send, 200, json.dumps(_model_list(self.served.models)).encode(), [_JSON])
+            await _send(send, 200, body=json.dumps(_model_list(self.served.models)).encode())
         else:
             known = path in self._dialects or path in ("/stats", "/models", "/v1/models")
             status, message = (405, f"{method} is not served here") if known else (404, f"nothing is served at {path}")
             error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-            await _send(send, status, json.dumps(error).encode(), [_JSON])
+            await _send(send, status, body=json.dumps(error).encode())
 
-    async def _chat(self, spoken: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _chat(self, spoken: Dialect, *, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self.start()
         try:
             request = spoken.parse_request(await _body(receive))
         except RequestRejected as rejected:
             error = ErrorInfo("bad_request", str(rejected), 400)
-            await _send(send, 400, spoken.write_refusal(400, error, param=rejected.param), [_JSON])
+            await _send(send, 400, body=spoken.write_refusal(400, error, param=rejected.param))
             return
         model = self.served.model(request.model)
         if model is None:
             error = ErrorInfo("bad_request", f"no model is called {request.model!r} here", 404)
-            await _send(send, 404, spoken.write_refusal(404, error, param="model"), [_JSON])
+            await _send(send, 404, body=spoken.write_refusal(404, error, param="model"))
             return
         exchange = _Exchange(scope, receive, send, spoken, request, model, [])
         try:
@@ -158,12 +159,12 @@ class SimulatedProvider:
             produced = reply.tokens.output or 0
             first_s, rest_s = behaviour.seconds(produced, self._rng)
             send = self._stream if exchange.request.stream else self._whole
-            completed = await send(exchange, reply, failure, first_s=first_s, rest_s=rest_s)
+            completed = await send(exchange, reply, failure=failure, first_s=first_s, rest_s=rest_s)
         finally:
             self.start().settle(admitted, clock.monotonic(), output_tokens=produced, completed=completed)
 
     async def _whole(
-        self, exchange: _Exchange, reply: Reply, failure: Failure | None, *, first_s: float, rest_s: float
+        self, exchange: _Exchange, reply: Reply, *, failure: Failure | None, first_s: float, rest_s: float
     ) -> bool:
         await clock.sleep(first_s + rest_s)  # of no time, too: in one process, nobody else gets a turn otherwise
         body = exchange.dialect.write_reply(reply, created=int(clock.wall()))
@@ -176,11 +177,11 @@ class SimulatedProvider:
         return True
 
     async def _stream(
-        self, exchange: _Exchange, reply: Reply, failure: Failure | None, *, first_s: float, rest_s: float
+        self, exchange: _Exchange, reply: Reply, *, failure: Failure | None, first_s: float, rest_s: float
     ) -> bool:
         began = clock.monotonic()
         usage = (exchange.request.settings.extra.get("stream_options") or {}).get("include_usage", False)
-        pieces = _pieces(reply.text, max(1, reply.tokens.output or 1), rest_s)
+        pieces = _pieces(reply.text, max(1, reply.tokens.output or 1), seconds=rest_s)
         chunks = list(exchange.dialect.write_stream(reply, pieces, created=int(clock.wall()), usage=bool(usage)))
         send = exchange.send
         await send({"type": "http.response.start", "status": 200, "headers": [_EVENTS, *exchange.headers]})
@@ -195,7 +196,7 @@ class SimulatedProvider:
         return True
 
     def _limit_headers(self, exchange: _Exchange, now: float) -> list[tuple[bytes, bytes]]:
-        levels = self.start().levels(exchange.model, exchange.request.model, now)
+        levels = self.start().levels(exchange.model, exchange.request.model, now=now)
         if not levels:
             return []
         told = exchange.dialect.limit_headers([LimitLevel(*level) for level in levels], now=clock.wall())
@@ -211,7 +212,7 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+async def _send(send: Send, status: int, *, body: bytes, headers: Sequence[tuple[bytes, bytes]] = (_JSON,)) -> None:
     headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -245,7 +246,7 @@ async def _stall(exchange: _Exchange) -> None:
     await exchange.hang_up()
 
 
-def _pieces(text: str, tokens: int, seconds: float) -> list[str]:
+def _pieces(text: str, tokens: int, *, seconds: float) -> list[str]:
     """The text in pieces of whole tokens, as many as may be shown in this time."""
     per_piece = math.ceil(_PIECE_S * tokens / seconds) if seconds > 0.0 else _PIECE_TOKENS
     size = 4 * max(1, per_piece)

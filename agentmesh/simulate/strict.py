@@ -68,8 +68,8 @@ class StrictLimits:
     def __init__(self, served: Served, now: float) -> None:
         self._served = served
         self._start = now
-        self._account = _meters("account", served.limits, now)
-        self._pools = {name: _meters(f"pool {name}", limits, now) for name, limits in served.pools.items()}
+        self._account = _meters("account", served.limits, now=now)
+        self._pools = {name: _meters(f"pool {name}", limits, now=now) for name, limits in served.pools.items()}
         self._models: dict[str, tuple[tuple[str, Meter], ...]] = {}
         self._lengths: dict[str, float] = {}  # mean output tokens by model, learned from replies
         self._seconds = 0.0  # mean duration of a call
@@ -94,7 +94,7 @@ class StrictLimits:
         that is known; None reserves the mean of the replies of this model so far.
         """
         expected = self._length(model, name) if output_tokens is None else output_tokens
-        meters = self._meters_of(model, name, now)
+        meters = self._meters_of(model, name, now=now)
         worst: Refused | None = None
         for scope, one in meters:
             need = one.limit.reserved(input_tokens, expected)
@@ -136,9 +136,11 @@ class StrictLimits:
             weight = 1.0 if self._completed == 1 else _MEMORY
             self._seconds += weight * (now - admitted.since - self._seconds)
 
-    def levels(self, model: ServedModel, name: str, now: float) -> list[tuple[Limit, float, float]]:
+    def levels(self, model: ServedModel, name: str, *, now: float) -> list[tuple[Limit, float, float]]:
         """Each limit that calls of this model touch: (limit, units left, seconds until it is full)."""
-        return [(one.limit, max(0.0, one.level(now)), one.reset(now)) for _, one in self._meters_of(model, name, now)]
+        return [
+            (one.limit, max(0.0, one.level(now)), one.reset(now)) for _, one in self._meters_of(model, name, now=now)
+        ]
 
     def statistics(self) -> ServerStatistics:
         """A truthful picture of the server."""
@@ -154,11 +156,11 @@ class StrictLimits:
             last_s=None if self._last is None else round(self._last - self._start, 6),
         )
 
-    def _meters_of(self, model: ServedModel, name: str, now: float) -> tuple[tuple[str, Meter], ...]:
+    def _meters_of(self, model: ServedModel, name: str, *, now: float) -> tuple[tuple[str, Meter], ...]:
         found = self._models.get(name)
         if found is None:  # a name that `*` stands for gets meters of its own
             shared = self._pools.get(model.pool, ()) if model.pool is not None else ()
-            found = self._models[name] = self._account + shared + _meters(name, model.limits, now)
+            found = self._models[name] = self._account + shared + _meters(name, model.limits, now=now)
         return found
 
     def _length(self, model: ServedModel, name: str) -> float:
@@ -169,5 +171,5 @@ class StrictLimits:
         return max(self._seconds / limit.limit, 0.001) if self._completed else _SLOT_WAIT_S
 
 
-def _meters(scope: str, limits: Sequence[Limit], now: float) -> tuple[tuple[str, Meter], ...]:
+def _meters(scope: str, limits: Sequence[Limit], *, now: float) -> tuple[tuple[str, Meter], ...]:
     return tuple((scope, meter(limit, now)) for limit in limits)

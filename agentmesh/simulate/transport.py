@@ -65,6 +65,7 @@ class _Exchange(httpx.AsyncByteStream):
     def __init__(self, app: ASGIApp, request: httpx.Request, body: bytes) -> None:
         self._body = body
         self._received = False
+        self._more = True
         self._hung_up = False
         self._read_s: float | None = request.extensions.get("timeout", {}).get("read")
         self._request = request
@@ -121,15 +122,19 @@ class _Exchange(httpx.AsyncByteStream):
         message = await self._next()
         return httpx.Response(message["status"], headers=message.get("headers", []), stream=self, request=self._request)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        more = True
-        while more:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._more:
             message = await self._next()
-            more = message.get("more_body", False)
-            if not more:
+            self._more = message.get("more_body", False)
+            if not self._more:
                 await _next_message(self._app)  # let it finish what it does after its last message
             if body := message.get("body", b""):
-                yield body
+                piece: bytes = body
+                return piece
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         self._app.close()

@@ -9,14 +9,17 @@ from functools import cache
 
 __all__ = ["Writer", "prompt_words"]
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z-]{4,17}")
+_WORD = re.compile(r"[A-Za-z][A-Za-z-]{3,17}")
 _LOOKED_AT = 600  # characters of a prompt from which words are taken
 _FORMS = 400
 _PLAIN = """
     about above after again against answer because become before being between could doing during every first from
     given goal great having improve judge least might other please prompt proposal propose question reply review second
     shall should since still their there these thing think those through under unlike until using where whether which
-    while whose without would write yours candidate candidates obvious compare better criteria score simulated"""
+    while whose without would write yours candidate candidates obvious compare better criteria score simulated
+    also been does each from give have into like make many more most much only over same some such than that them then
+    they this very were what when will with your ours here just must need said says take tell want well able used uses
+"""
 _PLAIN_WORDS = frozenset(_PLAIN.split())
 
 _NOUNS = (
