@@ -1,0 +1,128 @@
+"""A run as plain lines: one for each change worth a line, in the words of the picture, for logs and pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..events import (
+    CallEnded,
+    Event,
+    LaneFrozen,
+    Notice,
+    RunEnded,
+    RunStarted,
+    StandingsChanged,
+    TaskEnded,
+    TaskStarted,
+)  # fmt: skip
+from .picture import Picture, TaskRow, failure_of
+from .view import task_words
+from .wording import address_task, clean, count, dollars, duration, plural
+
+__all__ = ["PlainLines"]
+
+_FAILURES_PER_TASK = 10
+"""Lines for failures of one task; after that they are only counted, in the lines of progress."""
+
+_FREEZE_S = 10.0  # one line for the freezes of an endpoint in so many seconds
+_BUDGET_SHARE = 0.8
+
+
+class PlainLines:
+    """Turns events into lines, most of them into none. It folds the `picture` itself and costs the same per event."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self._began: float | None = None
+        self._started: set[str] = set()
+        self._quarters: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._froze: dict[tuple[str, str], float] = {}
+        self._warned = False
+        self._writers: dict[type, Callable[[Any], Iterator[str]]] = {
+            RunStarted: self._run_started, TaskStarted: self._task_started, TaskEnded: self._task_ended,
+            StandingsChanged: self._standings, CallEnded: self._call_ended, LaneFrozen: self._frozen,
+            Notice: self._notice, RunEnded: self._run_ended,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<PlainLines of {self._picture!r}>"
+
+    def lines(self, event: Event) -> list[str]:
+        """The lines that this event is worth, each with the time since the run began before it."""
+        self._picture.event(event)
+        if self._began is None:
+            self._began = event.at
+        writer = self._writers.get(type(event))
+        return [f"{duration(event.at - self._began)}  {line}" for line in writer(event)] if writer else []
+
+    def _run_started(self, event: RunStarted) -> Iterator[str]:
+        tasks = f": {', '.join(event.tasks)}" if event.tasks else ""
+        yield f"{self._picture.name} {self._picture.run}{tasks}"
+
+    def _task_started(self, event: TaskStarted) -> Iterator[str]:
+        task = address_task(event.address)
+        if task not in self._started:
+            self._started.add(task)
+            yield f"{task} started"
+
+    def _task_ended(self, event: TaskEnded) -> Iterator[str]:
+        outcome = event.outcome
+        failure = failure_of(outcome, run=self._picture.run if self._picture.journal else None)
+        if failure is not None:
+            number = self._failures[outcome.task] = self._failures.get(outcome.task, 0) + 1
+            if number <= _FAILURES_PER_TASK:
+                command = f"   {failure.command}" if failure.command else ""
+                yield f"{failure.state} {failure.address}: {failure.error}{command}"
+            if number == _FAILURES_PER_TASK:
+                yield f"{outcome.task}: what else does not succeed is only counted"
+        row = self._picture.task(outcome.task)
+        if row.complete:
+            yield f"{row.name} ended: {_progress(row)}"
+        elif not row.open and self._passed(row.name, row.ended, total=row.total):
+            yield f"{row.name} {_progress(row)}"
+
+    def _passed(self, name: str, ended: int, *, total: int) -> bool:
+        """Whether one more quarter is behind us."""
+        quarter = 4 * ended // total if total else 0
+        passed = quarter > self._quarters.get(name, 0)
+        self._quarters[name] = max(quarter, self._quarters.get(name, 0))
+        return passed
+
+    def _standings(self, event: StandingsChanged) -> Iterator[str]:
+        if event.limit is None or not self._passed(event.task, event.matches + event.failed, total=event.limit):
+            return
+        contest = self._picture.task(event.task).tournament
+        assert contest is not None  # this event has just made it
+        words = [f"match {count(contest.matches)} of at most {count(event.limit)}"]
+        words += [f"regret {event.regret:.2f}"] if event.regret is not None else []
+        words += [f"{count(event.failed)} failed"] if event.failed else []
+        words += [f"{place}. {title}" for place, title in enumerate(contest.titles, 1)]
+        yield f"{event.task} {'  '.join(words)}"
+
+    def _call_ended(self, event: CallEnded) -> Iterator[str]:
+        budget, spent = self._picture.budget_usd, self._picture.usd
+        if budget is not None and not self._warned and spent >= _BUDGET_SHARE * budget:
+            self._warned = True
+            yield f"budget: {dollars(spent)} of {dollars(budget)} are spent"
+
+    def _frozen(self, event: LaneFrozen) -> Iterator[str]:
+        place = (event.account, event.concerns)
+        if event.at - self._froze.get(place, float("-inf")) >= _FREEZE_S:
+            self._froze[place] = event.at
+            name = event.account if event.concerns == event.account else "/".join(place)
+            yield f"{name} frozen {event.seconds:.0f}s: {clean(event.reason)}"
+
+    def _notice(self, event: Notice) -> Iterator[str]:
+        yield f"notice: {clean(event.text)}"
+
+    def _run_ended(self, event: RunEnded) -> Iterator[str]:
+        usd = "" if event.usd is None else f", {dollars(event.usd)}"
+        left = f", {count(event.unfinished)} unfinished" if event.unfinished else ""
+        reason = f" ({clean(event.reason)})" if event.reason else ""
+        yield f"{event.status}{reason} after {duration(event.seconds)}: {plural(event.usage.calls, 'call')}{usd}{left}"
+
+
+def _progress(row: TaskRow) -> str:
+    return ", ".join([f"{count(row.done)}/{count(row.total)}", *task_words(row)])

@@ -1,0 +1,177 @@
+"""Global options: from flags, else from `AGENTMESH_*` variables, else from the project's file, the nearest wins.
+
+The project's file is `agentmesh.toml`, or `[tool.agentmesh]` in `pyproject.toml`, in the working directory or the
+nearest folder above it. Paths in it are relative to it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from ..errors import InputProblems, Problem
+from ..explain import explain
+from ..marked_yaml import did_you_mean
+
+__all__ = ["DisplayKind", "Options"]
+
+DisplayKind = Literal["full", "plain", "json", "none"]
+
+_PREFIX = "AGENTMESH_"
+_PROJECT_FILES = ("agentmesh.toml", "pyproject.toml")  # in one folder, the first that speaks of agentmesh counts
+_PATHS = ("provider_file", "journal")
+
+
+class Options(BaseSettings):
+    """The global options of a command. `display` None: by whether stderr is a terminal."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    provider_file: Annotated[tuple[Path, ...], NoDecode] = ()
+    display: DisplayKind | None = None
+    journal: Path = Path(".agentmesh")
+    no_journal: bool = False
+    seed: int | None = None
+
+    @field_validator("provider_file", mode="before")
+    @classmethod
+    def _several_files(cls, value: object) -> object:
+        """One text may name several files, as PATH does."""
+        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_word_on_journals(self) -> Self:
+        if self.no_journal and "journal" in self.model_fields_set:
+            raise ValueError("journal and no_journal cannot both be meant")
+        return self
+
+    @property
+    def journal_folder(self) -> Path | None:
+        """Where the journal is to be written; None for nowhere."""
+        return None if self.no_journal else self.journal
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed: `load` reads the other sources, so that it can say where a mistake is."""
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, *, folder: Path | None = None, **flags: Any) -> Options:
+        """The options as they are for a command run in `folder` (default: the working directory).
+
+        `flags` are those of the command line; None, false and empty ones were not given. Raises InputProblems that
+        name the file, variable or flag, and the key.
+        """
+        given = _Source("flag", {name: v for name, v in flags.items() if v is not None and v is not False and v != []})
+        sources = [_project(folder or Path.cwd()), _environment(cls), given]
+        merged: dict[str, Any] = {}
+        origin: dict[str, _Source] = {}
+        for source in sources:  # the farthest first
+            values = source.values
+            if values.get("no_journal") and "journal" not in values:
+                merged.pop("journal", None)
+            elif "journal" in values and "no_journal" not in values:
+                merged.pop("no_journal", None)
+            merged.update(values)
+            origin.update(dict.fromkeys(values, source))
+        try:
+            return cls(**merged)
+        except ValidationError as error:
+            raise InputProblems(_problems(error, merged, origin=origin)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where values come from: `flag`, `variable`, or the path of a file."""
+
+    place: str
+    values: Mapping[str, Any]
+    prefix: str = ""
+
+    def problem(self, key: str, message: str, *, hint: str | None = None) -> Problem:
+        match self.place:
+            case "flag":
+                return Problem(message, key="--" + key.replace("_", "-"), hint=hint)
+            case "variable":
+                return Problem(message, key=_PREFIX + key.upper(), hint=hint)
+        return Problem(message, file=self.place, key=self.prefix + key, hint=hint)
+
+
+def _problems(error: ValidationError, values: Mapping[str, Any], *, origin: Mapping[str, _Source]) -> Sequence[Problem]:
+    problems = []
+    for found in explain(error, values, model=Options):
+        key = str(found.path[0]) if found.path else "no_journal"
+        hint = (did_you_mean(found.word, found.candidates) if found.word else None) or found.hint
+        problems.append(origin[key].problem(key, found.message, hint=hint))
+    return problems
+
+
+def _environment(model: type[Options]) -> _Source:
+    try:
+        return _Source("variable", EnvSettingsSource(model)())
+    except SettingsError as error:
+        raise InputProblems([Problem(str(error))]) from None
+
+
+def _project(folder: Path) -> _Source:
+    """What the nearest project file says; nothing if there is none. Raises InputProblems if it is not TOML."""
+    for place in (folder, *folder.parents):
+        for name in _PROJECT_FILES:
+            path = place / name
+            try:
+                data = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                continue
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise InputProblems([Problem(f"this is not TOML: {error}", file=_shown(path, folder))]) from None
+            prefix = "tool.agentmesh." if name == "pyproject.toml" else ""
+            tool = data.get("tool")
+            table = data if not prefix else tool.get("agentmesh") if isinstance(tool, dict) else None
+            if table is None:
+                continue
+            if not isinstance(table, dict):
+                raise InputProblems([Problem("must be a table", file=_shown(path, folder), key="tool.agentmesh")])
+            return _Source(_shown(path, folder), _from_project(table, place), prefix)
+    return _Source("", {})
+
+
+def _from_project(table: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """The values with paths seen from the project's folder; `provider-file` is as good as `provider_file`."""
+    values = {name.replace("-", "_"): value for name, value in table.items()}
+    for name in _PATHS:
+        match values.get(name):
+            case str() as path:
+                values[name] = _below(place, path, several=name == "provider_file")
+            case list() as paths if all(isinstance(path, str) for path in paths):
+                values[name] = [place / path for path in paths]
+    return values
+
+
+def _below(place: Path, path: str, *, several: bool) -> Any:
+    return [place / Path(path).expanduser()] if several else place / Path(path).expanduser()
+
+
+def _shown(path: Path, folder: Path) -> str:
+    """The path as short as it can be from here."""
+    return path.name if path.parent == folder else str(path)

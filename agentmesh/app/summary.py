@@ -1,0 +1,154 @@
+"""The few lines that stay when a run is over: what was made, what it cost, what bounded it, and what to type next."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.text import Text
+
+from ..events import RunStatus
+from ..journal.ids import short_id
+from ..limits.statistics import LaneStatistics
+from ..outcome import Outcome, Usage
+from .picture import failure_of
+from .ruler import cut
+from .wording import clean, count, dollars, duration, more, plural, show_command
+
+__all__ = ["RunSummary", "print_summary", "summary_lines"]
+
+_FAILURES = 5
+_LABEL = 11
+_MIN_ERROR = 20
+_WRAPPED = ("", "tasks", "used", "limits", "done", "partial", "stopped")  # labels of lines without commands or paths
+_STATES = ("done", "failed", "skipped", "cancelled")
+_STYLES = {"done": "green", "partial": "yellow", "stopped": "yellow", "cancelled": "yellow", "failed": "red"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run that is over.
+
+    `tasks` counts the items of each task by end state. `failures` are the outcomes that are no success in themselves;
+    those that only followed from another are passed over. `usd` and `budget` (of the whole run) are dollars, `usd`
+    None where a price is unknown. `outputs` maps what was written to its path. `unfinished` tasks have no end state.
+    `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
+    `agentmesh show` could find. `next` replaces the command that is suggested.
+    """
+
+    run: str
+    workflow: str
+    status: RunStatus
+    seconds: float
+    tasks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    failures: Sequence[Outcome] = ()
+    usage: Usage = Usage()
+    usd: float | None = 0.0
+    lanes: Sequence[LaneStatistics] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    budget: float | None = None
+    simulated: bool = False
+    reason: str | None = None
+    unfinished: int = 0
+    forecast: float | None = None
+    journal: bool = True
+    next: str | None = None
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """The lines on a console, in colour where it has any; commands are never wrapped, so that they can be copied."""
+    for line in summary_lines(summary, width=console.width if console.is_terminal else None):
+        label = line[: _LABEL + 1].strip()
+        text = Text(line)
+        text.stylize(_STYLES.get(label, "dim"), 0, _LABEL + 1)
+        console.print(text, soft_wrap=True)
+
+
+def summary_lines(summary: RunSummary, *, width: int | None = None) -> list[str]:
+    """The same as plain text, without line ends, wrapped to `width` columns where that harms no command."""
+    room = None if width is None else max(20, width - _LABEL - 1)
+    lines = []
+    for label, text in _parts(summary, room):
+        wrapped = textwrap.wrap(text, room, break_long_words=False) if room and label in _WRAPPED else [text]
+        lines += [f" {'' if place else label:{_LABEL}}{line}".rstrip() for place, line in enumerate(wrapped)]
+    return lines
+
+
+def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
+    run = short_id(summary.run)
+    yield summary.status, f"{clean(summary.workflow)} {run}{_time(summary)}"
+    if summary.tasks:
+        yield "tasks", "; ".join(_task(name, counts) for name, counts in summary.tasks.items())
+    for place, (name, path) in enumerate(summary.outputs.items()):
+        yield "" if place else "wrote", path if name == path else f"{path}  ({name})"
+    yield "used", _used(summary)
+    if trouble := _trouble(summary.usage):
+        yield "", trouble
+    for place, lane in enumerate(_telling(summary.lanes)):
+        yield "" if place else "limits", _lane(lane)
+    yield from _failures(summary, run if summary.journal else None, room=room)
+    if (command := summary.next or (show_command(run) if summary.journal else None)) is not None:
+        yield "next", command
+
+
+def _time(summary: RunSummary) -> str:
+    text = f" in {duration(summary.seconds)}"
+    if summary.forecast is not None:
+        text += f" (half way it looked like {duration(summary.forecast)})"
+    if summary.unfinished:
+        text += f", {plural(summary.unfinished, 'task')} unfinished"
+    return text + (f": {clean(summary.reason)}" if summary.reason else "")
+
+
+def _task(name: str, counts: Mapping[str, int]) -> str:
+    words = [f"{count(counts[state])} {state}" for state in _STATES if counts.get(state)]
+    return f"{name} {', '.join(words) or 'nothing'}"
+
+
+def _used(summary: RunSummary) -> str:
+    usage = summary.usage
+    parts = [plural(usage.calls, "call")]
+    for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")):
+        parts.append(f"{'unknown' if tokens is None else count(tokens)} tokens {way}")
+    spent = "dollars unknown (not every price is known)" if summary.usd is None else dollars(summary.usd)
+    if summary.usd is not None and summary.budget is not None:
+        spent += f" of {dollars(summary.budget)}"
+    parts.append(spent + (" (simulated)" if summary.simulated else ""))
+    return ", ".join(parts)
+
+
+def _trouble(usage: Usage) -> str:
+    parts = [f"{count(usage.pushed_back)} pushed back"] if usage.pushed_back else []
+    if usage.uncertain:
+        parts.append(f"{count(usage.uncertain)} may have been paid without an answer")
+    return ", ".join(parts)
+
+
+def _telling(lanes: Sequence[LaneStatistics]) -> list[LaneStatistics]:
+    return [lane for lane in lanes if lane.admitted]
+
+
+def _lane(lane: LaneStatistics) -> str:
+    """What held this account's calls back, and how much of what it allowed was used."""
+    pushed = f", {count(lane.pushed_back)} pushed back" if lane.pushed_back else ""
+    if lane.bounded_by is None:
+        return f"{lane.account}: no limit held a call back; at most {count(lane.peak_in_flight)} in flight{pushed}"
+    limit = next((one for one in lane.limits if f"{one.scope} {one.name}" == lane.bounded_by), None)
+    if limit is None:
+        return f"{lane.account}: bounded by {lane.bounded_by}{pushed}"
+    scope = lane.account if limit.scope == lane.account else f"{lane.account}/{limit.scope}"
+    used = f"used to {min(limit.use, 9.99):.0%}".replace("%", " %")
+    return f"{scope}: bounded by {limit.name.replace('_', ' ')} ({count(limit.limit)}), {used}{pushed}"
+
+
+def _failures(summary: RunSummary, run: str | None, *, room: int | None) -> Iterator[tuple[str, str]]:
+    """What failed, and what to type to see it. Where room is short, the error is cut and the command is not."""
+    found = [failure for one in summary.failures if (failure := failure_of(one, run=run)) is not None]
+    for failure in found[:_FAILURES]:
+        command = f"   {failure.command}" if failure.command else ""
+        text = f"{failure.address}: {failure.error}"
+        yield failure.state, (text if room is None else cut(text, max(_MIN_ERROR, room - len(command)))) + command
+    if len(found) > _FAILURES:
+        yield "", more(len(found) - _FAILURES)

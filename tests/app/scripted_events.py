@@ -1,0 +1,144 @@
+"""A run as a script: the events of a small workflow, as the displays would see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agentmesh.errors import ErrorInfo
+from agentmesh.events import (
+    CallEnded,
+    CallIntent,
+    CollectionClosed,
+    Event,
+    LaneFrozen,
+    Notice,
+    RunEnded,
+    RunStarted,
+    Standing,
+    StandingsChanged,
+    TaskAdded,
+    TaskEnded,
+    TaskStarted,
+)  # fmt: skip
+from agentmesh.limits.statistics import EndpointStatistics, LaneStatistics, LimitStatistics
+from agentmesh.outcome import Outcome, Usage
+
+RUN = "01k9v3w2zq8r5t6y7u8w9xa3f9"
+BEGAN = 1_800_000_000.0
+TITLES = ("Persister toxins", "Biofilm memory", "Ribosome hibernation")
+
+
+def call(number: int, address: str, agent: str, *, at: float, usd: float | None = 0.005) -> Iterator[Event]:
+    """One call that is answered at once."""
+    yield intent(number, address, agent, at=at)
+    yield CallEnded(
+        at=at, call=number, attempt=1, address=address, agent=agent, account="sim", model="large", result="ok",
+        seconds=1.0, usage=Usage(1), usd=usd,
+    )  # fmt: skip
+
+
+def intent(number: int, address: str, agent: str, *, at: float) -> CallIntent:
+    return CallIntent(
+        at=at, call=number, attempt=1, address=address, agent=agent, account="sim", model="large", request=None
+    )
+
+
+def began() -> Iterator[Event]:
+    waits_for = {"review": ("draft",), "contest": ("draft",), "report": ("contest", "review")}
+    tasks = ("draft", "review", "contest", "report")
+    yield RunStarted(at=BEGAN, run=RUN, name="hypotheses", tasks=tasks, waits_for=waits_for)
+    for number in range(24):
+        yield TaskAdded(at=BEGAN, task="draft", key=str(number), lane="sim")
+    yield CollectionClosed(at=BEGAN, task="draft", items=24)
+    yield TaskAdded(at=BEGAN, task="contest", lane="sim")
+    yield TaskAdded(at=BEGAN, task="report", lane="sim", needs=("contest",))
+
+
+def item(
+    task: str, number: int, agent: str, *, at: float, calls: int, outcome: Outcome | None = None
+) -> Iterator[Event]:
+    """One item from its start to its end, with one call."""
+    yield TaskStarted(at=at, address=f"{task}/{number}")
+    yield from call(calls, f"{task}/{number}", agent, at=at)
+    yield TaskEnded(at=at, outcome=outcome or Outcome(task, key=str(number), usage=Usage(1), usd=0.005))
+
+
+def half_way() -> Iterator[Event]:
+    """The run after twelve seconds: drafts are there, reviews and matches are on their way, one item was skipped."""
+    yield from began()
+    calls = 0
+    for number in range(24):
+        yield from item("draft", number, "scientist", at=BEGAN + number / 8, calls=(calls := calls + 1))
+        yield TaskAdded(at=BEGAN + number / 8, task="review", key=str(number), lane="sim")
+    yield CollectionClosed(at=BEGAN + 3, task="review", items=24)
+    for number in range(14):
+        yield from item("review", number, "critic", at=BEGAN + 3 + number / 2, calls=(calls := calls + 1))
+    error = ErrorInfo("invalid_output", "score: 11 is over 10, after 2 repairs")
+    broken = Outcome("review", key="17", state="skipped", error=error, usage=Usage(1))
+    yield from item("review", 17, "critic", at=BEGAN + 10, calls=(calls := calls + 1), outcome=broken)
+    yield TaskStarted(at=BEGAN + 3, address="contest")
+    for number in range(212):
+        yield from call(calls := calls + 1, f"contest/1+2/{number}", "judge", at=BEGAN + 3 + number / 24)
+    top = tuple(
+        Standing(rank=rank, key=str(rank), item={"title": title}, rating=1300.0, low=1200.0, high=1400.0, matches=20)
+        for rank, title in enumerate(TITLES, 1)
+    )
+    yield StandingsChanged(
+        at=BEGAN + 12, task="contest", entrants=24, matches=212, failed=0, limit=400, regret=0.09, top=top
+    )
+    for number, (agent, live) in enumerate({"critic": 9, "judge": 11}.items()):
+        for more in range(live):
+            yield intent(1000 + 100 * number + more, "contest", agent, at=BEGAN + 12)
+
+
+def ended() -> Iterator[Event]:
+    """The rest of that run, with a freeze, a notice and the end."""
+    yield LaneFrozen(at=BEGAN + 13, account="sim", concerns="large", seconds=4, reason="rate: too many requests")
+    yield Notice(at=BEGAN + 13, level="warning", text="prices of sim were looked up 400 days ago")
+    for number in (14, 15, 16, 18, 19, 20, 21, 22, 23):
+        yield from item("review", number, "critic", at=BEGAN + 14, calls=2000 + number)
+    yield TaskEnded(at=BEGAN + 20, outcome=Outcome("contest", usage=Usage(212)))
+    yield TaskStarted(at=BEGAN + 20, address="report")
+    yield from call(3000, "report", "writer", at=BEGAN + 21)
+    yield TaskEnded(at=BEGAN + 21, outcome=Outcome("report", usage=Usage(1)))
+    yield RunEnded(at=BEGAN + 21, status="done", seconds=21.0, usage=Usage(262), usd=1.31)
+
+
+def limit(scope: str, name: str, recent: float, *, use: float = 0.9, bound_s: float = 0.0) -> LimitStatistics:
+    return LimitStatistics(name, scope, 600, 300, recent, use, bound_s)
+
+
+def lanes() -> list[LaneStatistics]:
+    """The simulated account with two models, half way."""
+    return [
+        LaneStatistics(
+            "sim", 21, 24, 38, 251, 0, None,
+            (
+                limit("small", "requests_per_minute", 0.34), limit("small", "tokens_per_minute", 0.61),
+                limit("large", "requests_per_minute", 0.96, use=0.97, bound_s=10),
+                limit("large", "tokens_per_minute", 0.37),
+            ),
+            (
+                EndpointStatistics("small", 9, 0, None, 0, None, 90),
+                EndpointStatistics("large", 12, 38, 0.4, 0, None, 161),
+            ),
+            "large requests_per_minute", 0.9,
+        )
+    ]  # fmt: skip
+
+
+def many_lanes(accounts: int) -> list[LaneStatistics]:
+    """Accounts with one model each, the last one frozen; one has a pool and a limit of the account."""
+    found = []
+    for number in range(accounts):
+        frozen = 12.0 if number == accounts - 1 else None
+        model = EndpointStatistics("org/model-7b", number, 2 * number, 30.0, 3, frozen, 40)
+        limits = (limit(f"provider{number}", "requests_per_day", 0.01 * number),)
+        account = f"provider{number}"
+        found.append(LaneStatistics(account, number, number, 2 * number, 40, 3, frozen, limits, (model,), None, 0.0))
+    shared = (limit("acme", "requests_per_minute", 0.5), limit("pool large", "output_tokens_per_minute", 0.7))
+    models = (
+        EndpointStatistics("acme-large", 1, 3, 700.0, 0, None, 4),
+        EndpointStatistics("acme-small", 0, 0, None, 0, None, 0),
+    )
+    return [LaneStatistics("acme", 1, 2, 3, 4, 0, None, shared, models, None, 0.0), *found]
