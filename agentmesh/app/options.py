@@ -1,0 +1,48 @@
+"""The options that are the same everywhere: commands take these types, and `Options.load` makes sense of them.
+
+None stands for an option that was not given, so that the environment and the project's file are asked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .settings import DisplayKind
+
+__all__ = [
+    "DisplayOption",
+    "JournalOption",
+    "JsonFlag",
+    "NoJournalFlag",
+    "OutputOption",
+    "ProviderFileOption",
+    "RateOption",
+    "SeedOption",
+]
+
+ProviderFileOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--provider-file", metavar="FILE", help="A provider file or a folder of them, read first. Repeatable."
+    ),
+]
+DisplayOption = Annotated[
+    DisplayKind | None,
+    typer.Option("--display", help="What stderr shows; by default full on a terminal and plain elsewhere."),
+]
+JournalOption = Annotated[
+    Path | None, typer.Option("--journal", metavar="DIR", help="The folder of the journals; by default .agentmesh.")
+]
+NoJournalFlag = Annotated[bool, typer.Option("--no-journal", help="Keep no journal.")]
+RateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rate", metavar="TARGET.LIMIT=N", help="Set a limit: openai/gpt-5-mini.requests_per_minute=300. Repeatable."
+    ),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes what is left to chance repeatable.")]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result there.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
