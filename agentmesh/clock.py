@@ -7,6 +7,7 @@ knows when something real is still pending.
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
-__all__ = ["in_thread", "monotonic", "sleep", "threads_pending", "wall"]
+__all__ = ["beside_loop", "in_thread", "monotonic", "sleep", "threads_pending", "wall"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,12 @@ async def in_thread(function: Callable[..., T], *args: Any, limiter: anyio.Capac
         return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
     finally:
         _pending -= 1
+
+
+def beside_loop(function: Callable[[], T]) -> T:
+    """Run a function in a thread of its own and wait for it here: for code whose own thread runs a loop already."""
+    with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="agentmesh") as thread:
+        return thread.submit(function).result()
 
 
 def threads_pending() -> int:

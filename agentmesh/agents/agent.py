@@ -10,6 +10,7 @@ from ..client.budget import Budget
 from ..client.caller import Retry
 from ..errors import HandleMisuse
 from ..messages import Settings
+from .loop import MAX_TURNS, REPAIRS
 from .output import OutputType
 from .tools import Tool, as_tool
 
@@ -32,7 +33,7 @@ class Agent(Generic[T_co]):
         self, name: str, *, model: str | Sequence[str], instructions: str = "",
         output: type[T_co] | OutputType | None = None,
         tools: Sequence[Callable[..., Any] | Tool] = (), settings: Settings | Mapping[str, Any] | None = None,
-        max_turns: int = 10, repairs: int = 2, retry: Retry | None = None, timeout: float | None = None,
+        max_turns: int = MAX_TURNS, repairs: int = REPAIRS, retry: Retry | None = None, timeout: float | None = None,
         budget: Budget | None = None, priority: str | float | None = None,
     ) -> None:  # fmt: skip
         self.name = name

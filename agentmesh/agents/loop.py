@@ -15,7 +15,12 @@ from .context import Context
 from .output import InvalidOutput, OutputType
 from .tools import Tool, perform_tool
 
-__all__ = ["Asks", "Turns", "run_turns"]
+__all__ = ["MAX_TURNS", "REPAIRS", "Asks", "Turns", "run_turns"]
+
+MAX_TURNS = 10
+"""Rounds of tool calls within one answer: enough for a search that goes astray once, few enough to notice a loop."""
+REPAIRS = 2
+"""How often a reply that does not fit is sent back: models that miss twice rarely hit the third time."""
 
 
 class Asks(Protocol):
@@ -35,8 +40,8 @@ class Turns:
     output: OutputType | None = None
     tools: dict[str, Tool] | None = None
     settings: Settings = Settings()
-    max_turns: int = 10
-    repairs: int = 2
+    max_turns: int = MAX_TURNS
+    repairs: int = REPAIRS
 
 
 async def run_turns(

@@ -43,7 +43,7 @@ class Matches:
     def __init__(
         self, judge: Agent[Any], *, criteria: str, entrant: str | Callable[[Any], str], stop: Stop | None, seed: str
     ) -> None:  # fmt: skip
-        self._judge = _as_judge(judge)
+        self.judge = _as_judge(judge)
         self._criteria = criteria
         template = Template(entrant, name="entrant") if isinstance(entrant, str) else None
         self._show: Callable[[Any], str] = (
@@ -111,7 +111,7 @@ class Matches:
         score, error = None, None
         try:
             prompt = judge_prompt(self._criteria, self._texts[match.first], self._texts[match.second])
-            score = score_of(await answer(replace(job, caller=caller), self._judge, prompt))
+            score = score_of(await answer(replace(job, caller=caller), self.judge, prompt))
         except CallFailed as failure:
             self._last_error = error = failure.error
         except BudgetExceeded as over:
@@ -121,7 +121,7 @@ class Matches:
             job.run.record.emit(
                 MatchEnded(
                     at=wall(), address=address, first=match.first, second=match.second, score=score,
-                    judge=self._judge.name, error=error,
+                    judge=self.judge.name, error=error,
                 )
             )  # fmt: skip
             self._tell(job)

@@ -55,8 +55,8 @@ async def _outcome(job: Job, work: Work) -> Outcome | None:
     ended = Outcome(address.task, address.key, address.sample)
     try:
         return replace(ended, value=await work.perform(job))
-    except SkipTask:
-        return replace(ended, state="skipped")
+    except SkipTask as skip:
+        return replace(ended, state="skipped", error=skip.error)
     except Halted:
         return None
     except BudgetExceeded as over:

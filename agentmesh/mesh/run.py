@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ from ..flow.graph import Collection, Node, Require
 from ..flow.runner import Runner
 from ..journal import Journal, NullJournal
 from ..keys import Keys
+from ..limits.lane import LOOK_AHEAD
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
     from .contest import Contest
     from .mesh import Mesh
 
-__all__ = ["CANCEL_GRACE_S", "PYTHON_LANE", "Run"]
+__all__ = ["CANCEL_GRACE_S", "PYTHON_LANE", "UNDECIDED_LANE", "Run"]
 
 T = TypeVar("T")
 
 PYTHON_LANE = "python"
+UNDECIDED_LANE = "undecided"
+"""Where calls wait whose model is known only when they are performed."""
 _PYTHON_LIVE = 64  # Python tasks at a time: enough for what waits for I/O, few enough for what is in threads
 CANCEL_GRACE_S = 5.0
 
@@ -62,6 +66,8 @@ class Run:
         self._group = group
         self._keys: dict[str, Keys] = {}
         self._began = monotonic()
+        if budget is not None:
+            budget.begin()
 
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.id}: {self.runner.statistics()}>"
@@ -157,8 +163,10 @@ class Run:
     def _room(self, lane: str) -> float:
         if lane == PYTHON_LANE:
             return _PYTHON_LIVE
+        if lane == UNDECIDED_LANE:
+            return LOOK_AHEAD
         found = self.mesh.lane(lane)
-        return float("inf") if found is None else found.room()
+        return math.inf if found is None else found.room()
 
     def _pull(self, account: str) -> None:
         self.runner.pull(account)  # a call has left the lane's queue: there is room for one more
@@ -177,6 +185,10 @@ class Run:
         self.runner.stop()
         with anyio.move_on_after(grace):
             await self.runner.wait_finished()
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut short at once whatever is in flight."""
         self._group.cancel_scope.cancel()
 
     def halted(self) -> bool:

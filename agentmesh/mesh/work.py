@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..agents.context import Context
 from ..client.budget import Budget
 from ..client.caller import Caller, Retry
+from ..errors import ErrorInfo
 from ..flow.graph import Node
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ __all__ = ["FAIL", "Job", "OnFailure", "Perform", "SkipTask", "Work", "priority_
 
 
 class SkipTask(Exception):
-    """Ends the task as skipped, without an error: its `if` is false."""
+    """Ends the task as skipped; without an error where its `if` is false."""
+
+    def __init__(self, error: ErrorInfo | None = None) -> None:
+        self.error = error
+        super().__init__()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,75 @@
+"""The mesh that users open: that of the floor below, which also runs workflows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..catalog import Catalog
+from ..clock import beside_loop, in_thread
+from ..errors import UserError
+from ..events import Event
+from ..mesh.mesh import Mesh as PlainMesh
+
+__all__ = ["Mesh", "ask_sync", "open_mesh", "problem_of_model"]
+
+
+class Mesh(PlainMesh):
+    """Runs, calls and workflows that share lanes. Use it as `async with open_mesh() as mesh`."""
+
+    async def workflow(
+        self, where: str | Path, *, inputs: Mapping[str, Any] | None = None, models: Sequence[str] = (),
+        seed: int | None = None, watchers: Sequence[Callable[[Event], None]] = (),
+    ) -> dict[str, Any]:  # fmt: skip
+        """Run a workflow file, or a shipped workflow by name; returns what `agentmesh run -o` writes.
+
+        `models` are as after `--model`: `NAME=MODEL`, or a model for all. A run that is partial does not raise.
+        Raises InputProblems with all mistakes of the file and the inputs before anything is asked.
+        """
+        from .load import load_workflow
+        from .run import run_workflow
+
+        def load() -> Any:
+            resolve = problem_of_model(self.catalog)
+            return load_workflow(where, inputs=inputs, model_options=models, resolve=resolve)
+
+        workflow = await in_thread(load)
+        result = await run_workflow(self, workflow, seed=seed, watchers=watchers)
+        return result.as_json()
+
+
+def open_mesh(**options: Any) -> Mesh:
+    """A mesh; its options are those of `Mesh`: budget, journal, provider_files, settings, seed, http, timeouts, ..."""
+    return Mesh(**options)
+
+
+def ask_sync(model: str, prompt: str, *, mesh: Mapping[str, Any] | None = None, **settings: Any) -> str:
+    """One call from code that is not asynchronous, with or without a running event loop. Raises TaskFailed.
+
+    `mesh` are options of `open_mesh`; without them there is no journal.
+    """
+
+    async def ask() -> str:
+        async with open_mesh(**({"journal": None} | dict(mesh or {}))) as opened:
+            return await opened.ask(model, prompt, **settings)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(ask())
+    return beside_loop(lambda: asyncio.run(ask()))  # a loop runs in this thread, and cannot be entered again
+
+
+def problem_of_model(catalog: Catalog, *, keys: bool = True) -> Callable[[str], str | None]:
+    """What a check of workflows asks of a model: what is wrong with it, or None. Without `keys` missing ones pass."""
+
+    def problem(name: str) -> str | None:
+        try:
+            found = catalog.resolve(name, keys=keys)
+        except UserError as error:
+            return str(error)
+        return next((model.key_problem for model in found if keys and model.key_problem), None)
+
+    return problem

@@ -1,0 +1,218 @@
+"""What each kind of task does: its work, with the options that agent, task and workflow say, the nearer winning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..agents.agent import Agent
+from ..agents.loop import MAX_TURNS, REPAIRS
+from ..client.budget import Budget
+from ..client.caller import Retry
+from ..errors import ErrorInfo
+from ..mesh.contest import Matches, contest_work
+from ..mesh.perform import answer, call_python
+from ..mesh.run import PYTHON_LANE, UNDECIDED_LANE, Run
+from ..mesh.work import FAIL, Job, OnFailure, Perform, SkipTask, Work
+from ..ranking import Stop
+from ..references import TemplateProblem
+from .plan import AgentPlan, Limits, RankPlan, TaskPlan, Text, Workflow
+from .spec import BudgetSpec
+from .views import Item, Scoped
+
+__all__ = ["Works", "budget_of"]
+
+Scope = Callable[[Scoped | None], dict[str, Any]]
+
+
+class Works:
+    """Makes the works of one workflow in one run. `scope` gives what an item sees when it is performed."""
+
+    def __init__(self, run: Run, workflow: Workflow, scope: Scope) -> None:
+        self._run = run
+        self._workflow = workflow
+        self._scope = scope
+        self._agents: dict[str, Agent[Any]] = {}
+        self._budgets: dict[tuple[str, str], Budget | None] = {}
+
+    def of(self, plan: TaskPlan, item: Scoped) -> Work:
+        """The work of one item of a task that is no tournament."""
+        perform = self._conditional(plan, item, self._perform(plan, item))
+        return replace(self._work(plan, item, perform), on_failure=self._on_failure(plan, item))
+
+    def _work(self, plan: TaskPlan, item: Scoped, perform: Perform) -> Work:
+        agent = self._workflow.agents[plan.agent] if plan.agent is not None else None
+        return Work(
+            perform, is_call=agent is not None, item=_shown(item), agent=plan.agent, retry=self._retry(plan, agent),
+            timeout=plan.limits.timeout, attempt_timeout=agent.limits.timeout if agent is not None else None,
+            budgets=self._budgets_of(plan, agent),
+        )  # fmt: skip
+
+    def _perform(self, plan: TaskPlan, item: Scoped) -> Perform:
+        match plan.kind:
+            case "agent":
+                return self._ask(plan, item)
+            case "python":
+                return self._call(plan, item)
+            case _:
+
+                async def evaluate(job: Job) -> Any:
+                    return plan.value.evaluate(self._scope(item)) if plan.value is not None else None
+
+                return evaluate
+
+    def _ask(self, plan: TaskPlan, item: Scoped, *, model: str | None = None) -> Perform:
+        async def ask(job: Job) -> Any:
+            scope = self._scope(item)
+            models = self._models(plan, scope) if model is None else self._workflow.routes(model)
+            return await answer(job, self._agent(plan), _text(plan.prompt, scope), models=models)
+
+        return ask
+
+    def _call(self, plan: TaskPlan, item: Scoped) -> Perform:
+        async def call(job: Job) -> Any:
+            assert plan.function is not None
+            scope = self._scope(item)
+            arguments = {name: value.evaluate(scope) for name, value in plan.arguments.items()}
+            retry = self._retry(plan, None)
+            return await call_python(job, plan.function, (), arguments, retry=retry, timeout=plan.limits.timeout)
+
+        return call
+
+    def _conditional(self, plan: TaskPlan, item: Scoped, perform: Perform) -> Perform:
+        if plan.condition is None:
+            return perform
+        condition = plan.condition
+
+        async def if_true(job: Job) -> Any:
+            if not condition.evaluate(self._scope(item)):
+                raise SkipTask
+            return await perform(job)
+
+        return if_true
+
+    def _on_failure(self, plan: TaskPlan, item: Scoped) -> OnFailure:
+        given = plan.on_failure
+        match given.action:
+            case "skip":
+                return OnFailure("skip")
+            case "default":
+                return OnFailure("default", given.value)
+            case "task" if given.task is not None:
+                other = self._workflow.tasks[given.task]
+                return OnFailure("fallback", work=self.of(other, item))
+            case "model" if given.model is not None:
+                return OnFailure("fallback", work=self._work(plan, item, self._ask(plan, item, model=given.model)))
+            case _:
+                return FAIL
+
+    # --- agents
+
+    def _agent(self, plan: TaskPlan) -> Agent[Any]:
+        """The task's agent, with the task's settings over its own."""
+        if plan.name not in self._agents:
+            assert plan.agent is not None
+            self._agents[plan.name] = self._make_agent(self._workflow.agents[plan.agent], plan.limits)
+        return self._agents[plan.name]
+
+    def _make_agent(self, plan: AgentPlan, nearer: Limits) -> Agent[Any]:
+        return Agent[Any](
+            plan.name, model=self._workflow.routes(plan.model or ""), output=plan.output, tools=plan.tools,
+            instructions=_text(plan.instructions, self._scope(None)), timeout=plan.limits.timeout,
+            settings=nearer.settings.over(plan.limits.settings).over(self._workflow.limits.settings),
+            max_turns=MAX_TURNS if plan.max_turns is None else plan.max_turns,
+            repairs=REPAIRS if plan.repairs is None else plan.repairs,
+        )  # fmt: skip
+
+    def _models(self, plan: TaskPlan, scope: dict[str, Any]) -> tuple[str, ...]:
+        if plan.model is not None:
+            return self._workflow.routes(plan.model.render(scope))
+        assert plan.agent is not None
+        return self._workflow.routes(self._workflow.agents[plan.agent].model or "")
+
+    def lane(self, plan: TaskPlan, item: Scoped) -> str:
+        """The account in whose backlog an item waits until there is room for it."""
+        if plan.kind == "python":
+            return PYTHON_LANE
+        if plan.kind != "agent":
+            return ""
+        try:
+            return self._run.lane_of(self._models(plan, self._scope(item)))
+        except TemplateProblem:
+            return UNDECIDED_LANE  # its model's name depends on a value that is not there yet
+
+    # --- tournaments
+
+    def matches(self, plan: TaskPlan, rank: RankPlan) -> Matches:
+        """The tournament of a task."""
+        judge = self._make_agent(self._workflow.agents[rank.judge], plan.limits)
+        scope = self._scope(None)
+
+        def show(item: Any) -> str:
+            return _text(rank.entrant, {**scope, "item": item})
+
+        return Matches(
+            judge, criteria=_text(rank.criteria, scope), entrant=show, seed=f"{self._run.seed}/{plan.name}",
+            stop=Stop(regret=rank.regret, matches=rank.matches),
+        )  # fmt: skip
+
+    def contest(self, plan: TaskPlan, matches: Matches) -> Work:
+        """The work of a tournament's task: skipped if nobody entered."""
+        assert plan.rank is not None
+        judge = self._workflow.agents[plan.rank.judge]
+
+        async def play(job: Job) -> Any:
+            standings = await matches.perform(job)
+            if not standings:
+                raise SkipTask(ErrorInfo("dependency", "there is nobody to rank"))
+            return standings
+
+        work = contest_work(matches, matches.judge, on_failure=self._on_failure(plan, Scoped()))
+        return replace(
+            work, perform=self._conditional(plan, Scoped(), play), retry=self._retry(plan, judge),
+            timeout=plan.limits.timeout, budgets=self._budgets_of(plan, judge),
+        )  # fmt: skip
+
+    # --- the words that all levels share
+
+    def priority(self, plan: TaskPlan) -> float:
+        """The nearest priority that is said: the task's, its agent's, the workflow's."""
+        agent = self._workflow.agents[plan.agent].limits if plan.agent is not None else Limits()
+        said = (plan.limits.priority, agent.priority, self._workflow.limits.priority)
+        return next((priority for priority in said if priority is not None), 0.0)
+
+    def _retry(self, plan: TaskPlan, agent: AgentPlan | None) -> Retry | None:
+        levels = (plan.limits, agent.limits if agent is not None else Limits(), self._workflow.limits)
+        said = next((limits.retry for limits in levels if limits.retry is not None), None)
+        if said is None:
+            return None
+        return Retry(on=said.on) if said.attempts is None else Retry(said.attempts, said.on)
+
+    def _budgets_of(self, plan: TaskPlan, agent: AgentPlan | None) -> list[Budget]:
+        found = [self._budget("task", plan.name, plan.limits.budget)]
+        if agent is not None:
+            found.insert(0, self._budget("agent", agent.name, agent.limits.budget))
+        return [budget for budget in found if budget is not None]
+
+    def _budget(self, level: str, name: str, spec: BudgetSpec | None) -> Budget | None:
+        if (level, name) not in self._budgets:
+            self._budgets[level, name] = budget_of(spec, name=f"budget of {level} {name}")
+        return self._budgets[level, name]
+
+
+def budget_of(spec: BudgetSpec | None, *, name: str) -> Budget | None:
+    """The budget that a file describes."""
+    if spec is None:
+        return None
+    return Budget(usd=spec.usd, calls=spec.calls, tokens=spec.tokens, time=spec.time, name=name)
+
+
+def _text(text: Text | None, scope: dict[str, Any]) -> str:
+    return "" if text is None else text if isinstance(text, str) else text.render(scope)
+
+
+def _shown(item: Scoped) -> Any:
+    """What an outcome says it was about: the element, if it is known when the item is made."""
+    about = item.names.get("item", next(iter(item.names.values()), None))
+    return None if isinstance(about, Item) else about
