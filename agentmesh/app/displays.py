@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -65,16 +65,15 @@ def open_display(
     lanes: Lanes,
     stream: TextIO | None = None,
     budget_usd: float | None = None,
-    simulated: Collection[str] = (),
     journal: bool = True,
 ) -> Display:
     """The display of this kind on `stream` (default: stderr); None chooses by whether it is a terminal.
 
-    `lanes` gives the statistics of all lanes when asked. `budget_usd` is the run's budget in dollars, `simulated` names
-    the accounts whose provider is simulated, `journal` says whether `agentmesh show` will find the run.
+    `lanes` gives the statistics of all lanes when asked. `budget_usd` is the run's budget in dollars, `journal`
+    says whether `agentmesh show` will find the run.
     """
     stream = sys.stderr if stream is None else stream
-    picture = Picture(budget_usd=budget_usd, simulated=frozenset(simulated), journal=journal)
+    picture = Picture(budget_usd=budget_usd, journal=journal)
     match kind or default_kind(stream):
         case "full":
             return _FullDisplay(picture, lanes, stream=stream)

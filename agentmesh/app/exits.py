@@ -19,16 +19,22 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BudgetExceeded, CallFailed, HandleMisuse, InvalidTransition, RunFailed, TaskFailed, UserError
 
-__all__ = ["guarded"]
+if TYPE_CHECKING:
+    from ..events import RunStatus
+
+__all__ = ["EXIT_CODES", "guarded"]
 
 FAILED, USAGE, BUDGET, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 2, 3, 4, 130, 141, 143
+
+EXIT_CODES: Mapping[RunStatus, int] = {"done": 0, "partial": FAILED, "stopped": BUDGET, "cancelled": INTERRUPTED}
+"""The exit code of a run by how it ended."""
 
 _JOURNAL_FOLDER = ".agentmesh"
 

@@ -39,10 +39,10 @@ _FIGURES = ("in flight", "waiting", "next", "pushed back")
 
 
 def lane_lines(
-    lanes: Sequence[LaneStatistics], simulated: frozenset[str], *, width: int, limit: int, blocks: bool = True
+    lanes: Sequence[LaneStatistics], *, width: int, limit: int, blocks: bool = True
 ) -> list[Text]:
     """The table with its head, at most `width` cells wide and about `limit` lines high."""
-    rows = [row for lane in lanes for row in _rows(lane, lane.account in simulated)]
+    rows = [row for lane in lanes for row in _rows(lane)]
     kept = _most_telling(rows, limit - 1)
     columns = _fit(kept, _share_titles(lanes), width=width)
     lines = [_head(columns)]
@@ -73,9 +73,9 @@ def _most_telling(rows: Sequence[_Line], limit: int) -> list[_Line]:
 # --- rows
 
 
-def _rows(lane: LaneStatistics, simulated: bool) -> list[_Line]:
+def _rows(lane: LaneStatistics) -> list[_Line]:
     """The lines of one account: itself, its models, its pools; one line where that says everything."""
-    mark = " (simulated)" if simulated else ""
+    mark = " (simulated)" if lane.simulated else ""
     account = _shares(lane.limits, lane.account)
     if len(lane.endpoints) == 1 and not any(one.scope.startswith("pool ") for one in lane.limits):
         endpoint = lane.endpoints[0]

@@ -107,7 +107,6 @@ class Snapshot:
     budget_usd: float | None
     tasks: tuple[TaskRow, ...]
     lanes: tuple[LaneStatistics, ...]
-    simulated: frozenset[str]
     agents: tuple[tuple[str, int], ...]
     notices: tuple[str, ...]
     failures: tuple[Failure, ...]
@@ -133,15 +132,14 @@ def failure_of(outcome: Outcome, *, run: str | None) -> Failure | None:
 class Picture:
     """Folds events; `snapshot` gives what there is to see.
 
-    `budget_usd` is the run's budget in dollars, `simulated` the accounts whose provider is simulated, `journal`
+    `budget_usd` is the run's budget in dollars, `journal`
     whether the run can be looked into later with `agentmesh show`.
     """
 
     def __init__(
-        self, *, budget_usd: float | None = None, simulated: frozenset[str] = frozenset(), journal: bool = True
+        self, *, budget_usd: float | None = None, journal: bool = True
     ) -> None:
         self.budget_usd = budget_usd
-        self.simulated = simulated
         self.name = ""
         self.run = ""
         self.usd = 0.0
@@ -188,7 +186,7 @@ class Picture:
             calls=self._forecast.calls, expected_calls=calls, live=self._live,
             usd=self.usd, usd_known=self._usd_known, budget_usd=self.budget_usd,
             tasks=tuple(self._task(name, expected[name]) for name in self._rows),
-            lanes=tuple(lanes), simulated=self.simulated,
+            lanes=tuple(lanes),
             agents=tuple(self._agents.items()), notices=tuple(self._notices),
             failures=tuple(reversed(self._failures)), failures_total=self.failures_total, status=self.status,
         )  # fmt: skip

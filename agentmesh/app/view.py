@@ -39,7 +39,7 @@ def render(snapshot: Snapshot, *, width: int, height: int = 40, blocks: bool = T
     lines += tasks
     if snapshot.lanes:
         lane_room = max(_MIN_ROWS, room - len(tasks))
-        shown = lane_lines(snapshot.lanes, snapshot.simulated, width=width, limit=lane_room, blocks=blocks)
+        shown = lane_lines(snapshot.lanes, width=width, limit=lane_room, blocks=blocks)
         lines += [Text(), *shown]
     lines += below
     for line in lines:

@@ -6,7 +6,18 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["address_task", "clean", "count", "dollars", "duration", "more", "plural", "show_command", "title_of"]
+__all__ = [
+    "address_task",
+    "clean",
+    "clean_lines",
+    "count",
+    "dollars",
+    "duration",
+    "more",
+    "plural",
+    "show_command",
+    "title_of",
+]
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that move the cursor, turn the direction of writing or cannot be seen."""
@@ -21,6 +32,12 @@ def clean(text: str, *, limit: int = 500) -> str:
         head = "".join(" " if c.isspace() else c for c in head if c.isspace() or unicodedata.category(c) not in _HIDDEN)
     line = " ".join(head.split())
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1].rstrip() + "…"
+
+
+def clean_lines(text: str) -> str:
+    """Foreign text of several lines, harmless: control characters gone, lines and their indent kept."""
+    kept = (c for c in text.expandtabs(4) if c == "\n" or unicodedata.category(c) not in _HIDDEN)
+    return "".join(kept)
 
 
 def duration(seconds: float) -> str:

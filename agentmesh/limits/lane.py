@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -103,7 +104,7 @@ class Lane:
 
     def statistics(self) -> LaneStatistics:
         """How the lane stands now."""
-        return self._admission.statistics(monotonic())
+        return replace(self._admission.statistics(monotonic()), simulated=self.simulated)
 
     def _pump(self) -> float:
         """Let go whoever may; returns seconds until somebody else might."""

@@ -52,3 +52,4 @@ class LaneStatistics:
     endpoints: tuple[EndpointStatistics, ...]
     bounded_by: str | None
     bounded_share: float
+    simulated: bool = False

@@ -122,7 +122,7 @@ def lanes() -> list[LaneStatistics]:
                 EndpointStatistics("small", 9, 0, None, 0, None, 90),
                 EndpointStatistics("large", 12, 38, 0.4, 0, None, 161),
             ),
-            "large requests_per_minute", 0.9,
+            "large requests_per_minute", 0.9, simulated=True,
         )
     ]  # fmt: skip
 

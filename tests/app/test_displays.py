@@ -143,7 +143,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def test_the_picture_is_drawn_several_times_a_second_and_wiped_away(terminal: Terminal) -> None:
     async def main() -> None:
-        display = open_display("full", lanes=lanes, stream=terminal, budget_usd=2.0, simulated={"sim"})
+        display = open_display("full", lanes=lanes, stream=terminal, budget_usd=2.0)
         async with display:
             for event in half_way():
                 display.event(event)

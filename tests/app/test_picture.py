@@ -15,7 +15,7 @@ from agentmesh.outcome import Outcome, Usage
 
 
 def folded(events: object, *, now: float) -> Snapshot:
-    picture = Picture(budget_usd=2.0, simulated=frozenset({"sim"}))
+    picture = Picture(budget_usd=2.0)
     for event in events:  # type: ignore[attr-defined]
         picture.event(event)
     return picture.snapshot(now, lanes())

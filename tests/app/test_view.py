@@ -21,7 +21,7 @@ from agentmesh.outcome import Outcome
 def drawn(
     events: list[Event], statistics: list[LaneStatistics], *, width: int, height: int = 40, blocks: bool = True
 ) -> str:
-    picture = Picture(budget_usd=2.0, simulated=frozenset({"sim"}))
+    picture = Picture(budget_usd=2.0)
     for event in events:
         picture.event(event)
     lines = render(picture.snapshot(BEGAN + 12, statistics), width=width, height=height, blocks=blocks)

@@ -1,0 +1,153 @@
+"""The commands `run` and `check`: workflows, from a file or shipped."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from ..catalog import Catalog, override_rate
+from ..workflow.load import load_workflow
+from ..workflow.mesh import Mesh, problem_of_model
+from ..workflow.plan import Workflow
+from .exits import EXIT_CODES
+from .options import (
+    DisplayOption,
+    JournalOption,
+    NoJournalFlag,
+    OutputOption,
+    ProviderFileOption,
+    RateOption,
+    SeedOption,
+)
+from .settings import Options
+
+__all__ = ["check_command", "run_command"]
+
+WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow file, or a shipped name.")]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=VALUE", help="An input; NAME=@FILE reads a file. Repeatable."),
+]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", metavar="[NAME=]MODEL", help="Use provider/model for one of the workflow's names, or for all."
+    ),
+]
+
+
+def run_command(
+    workflow: WorkflowArgument,
+    inputs: InputOption = None,
+    model: ModelOption = None,
+    provider_file: ProviderFileOption = None,
+    rate: RateOption = None,
+    journal: JournalOption = None,
+    no_journal: NoJournalFlag = False,
+    display: DisplayOption = None,
+    output: OutputOption = None,
+    seed: SeedOption = None,
+) -> int:
+    """Run a workflow, with a live picture of it on stderr and its outputs on stdout.
+
+    Example: agentmesh run hypotheses --input ideas=12
+    """
+    options = Options.load(
+        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed
+    )
+    catalog = _catalog(options, rate or ())
+    loaded = load_workflow(
+        workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
+    )
+    return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output))
+
+
+async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output: Path | None) -> int:
+    from ..workflow.run import run_workflow, write_whole
+    from .displays import open_display
+    from .signals import handling_signals
+
+    budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
+    folder = options.journal_folder
+    async with Mesh(catalog=catalog, journal=folder, seed=options.seed) as mesh:
+        display = open_display(
+            options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
+        )  # fmt: skip
+        async with handling_signals() as signals, display:
+            result = await run_workflow(mesh, workflow, watchers=[display.event], on_run=signals.watch)
+    if output is not None:
+        write_whole(output, jsonlib.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n")
+    _show_outputs(result.outputs)
+    _show_summary(result, budget=budget, output=output, forecast=display.forecast, options=options)
+    return signals.exit_code or EXIT_CODES[result.status]
+
+
+def _catalog(options: Options, rates: Sequence[str]) -> Catalog:
+    return Catalog.load(options.provider_file).with_rates([override_rate(rate) for rate in rates])
+
+
+def _show_outputs(outputs: Any) -> None:
+    """Into a pipe as JSON; on a terminal so that a person can read them."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(jsonlib.dumps(dict(outputs), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.flush()
+        return
+    from .outputs import print_outputs
+
+    print_outputs(outputs)
+
+
+def _show_summary(
+    result: Any, *, budget: float | None, output: Path | None, forecast: float | None, options: Options
+) -> None:  # fmt: skip
+    from rich.console import Console
+
+    from .summary import RunSummary, print_summary
+
+    if options.display == "none":
+        return
+    files = dict(result.files)
+    if output is not None:
+        files["everything"] = str(output)
+    console = Console(stderr=True)
+    for note in result.notes:
+        console.print(f" note        {note}", markup=False, highlight=False)
+    print_summary(
+        RunSummary(
+            run=result.run, workflow=result.workflow, status=result.status, seconds=result.seconds,
+            tasks=result.tasks, failures=result.failures, usage=result.usage, usd=result.usd, lanes=result.lanes,
+            outputs=files, budget=budget, reason=result.reason, unfinished=result.unfinished, forecast=forecast,
+            simulated=all(lane.simulated for lane in result.lanes),
+            journal=options.journal_folder is not None,
+        ),
+        console,
+    )  # fmt: skip
+
+
+def check_command(
+    workflow: WorkflowArgument,
+    inputs: InputOption = None,
+    model: ModelOption = None,
+    provider_file: ProviderFileOption = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Do not mind keys that are not set.")] = False,
+) -> int:
+    """Find every mistake in a workflow before the first call: each with its place, and what would be right.
+
+    Example: agentmesh check hypotheses
+    """
+    options = Options.load(provider_file=provider_file)
+    catalog = _catalog(options, ())
+    loaded = load_workflow(
+        workflow, input_options=inputs or (), model_options=model or (), required=bool(inputs),
+        resolve=problem_of_model(catalog, keys=not no_keys),
+    )  # fmt: skip
+    agents, tasks = len(loaded.agents), len(loaded.tasks)
+    sys.stdout.write(f"{workflow} is sound: {agents} agents, {tasks} tasks ({', '.join(loaded.tasks)})\n")
+    return 0
