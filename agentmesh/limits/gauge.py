@@ -63,9 +63,15 @@ class Gauge:
         else:
             since = int(now) - _RECENT_S
             units = sum(amount for second, amount in self._cells if second > since)
-            span = min(float(_RECENT_S), max(1.0, now - (self._first if self._first is not None else now)))
-            recent = max(0.0, units) / (limit.per_second * span)
+            recent = max(0.0, units) / self._allowed_recently(now)
         return LimitStatistics(limit.name, self.scope, limit.limit, self._used, recent, self._use(now), bound_s)
+
+    def _allowed_recently(self, now: float) -> float:
+        """Units that the limit allows in the last 10 s, or since the first call, whose burst then counts too."""
+        age = now - (self._first if self._first is not None else now)
+        span = min(float(_RECENT_S), max(1.0, age))
+        burst = self.limit.capacity if self.limit.shape == "bucket" and age <= _RECENT_S else 0.0
+        return self.limit.per_second * span + burst
 
     def _use(self, now: float) -> float:
         """Share of what the limit allowed, burst included, from the first call until work last waited for it."""
