@@ -18,15 +18,10 @@ from agentmesh.journal import journal as journal_module
 from agentmesh.journal.store import Store
 from agentmesh.outcome import Outcome, Usage
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 STARTED = RunStarted(at=100.0, run="r1", name="hypotheses")
 ENDED = RunEnded(at=121.0, status="done", seconds=21.0, usage=Usage(calls=3), usd=0.5)
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def notice(text: str) -> Notice:

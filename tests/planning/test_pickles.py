@@ -24,7 +24,7 @@ class Touch:
         self.path = path
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (os.mkdir, (str(self.path),))
+        return (os.makedirs, (str(self.path),))
 
 
 @pytest.mark.parametrize("protocol", [4, 5])
@@ -37,7 +37,7 @@ def test_plain_data_and_timedeltas(tmp_path: Path, protocol: int) -> None:
 def test_code_is_never_run(tmp_path: Path) -> None:
     file, target = tmp_path / "x.pkl", tmp_path / "made"
     file.write_bytes(pickle.dumps(Touch(target)))
-    with pytest.raises(UserError, match=r"x\.pkl: asks for (posix|nt)\.mkdir"):
+    with pytest.raises(UserError, match=r"x\.pkl: asks for os\.makedirs"):
         read_pickle(file)
     assert not target.exists()
 

@@ -10,19 +10,8 @@ import pytest
 
 from agentmesh.simulate.provider import HANG_UP, ASGIApp, Receive, Scope, Send
 from agentmesh.simulate.transport import InProcessTransport
-from agentmesh.simulate.virtual import VirtualLoop
 
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    if request.param == "asyncio":
-        return "asyncio", {"loop_factory": VirtualLoop}
-    from trio.testing import MockClock
-
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
-
-
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends, pytest.mark.virtual_time]
 
 
 def client(app: ASGIApp, **kwargs: Any) -> httpx.AsyncClient:

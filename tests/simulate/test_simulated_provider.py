@@ -20,21 +20,10 @@ from agentmesh.simulate.behaviour import STALL_S, Behaviour, Served, ServedModel
 from agentmesh.simulate.provider import SimulatedProvider
 from agentmesh.simulate.replay import RecordedReplies, load_recordings
 from agentmesh.simulate.transport import InProcessTransport
-from agentmesh.simulate.virtual import VirtualLoop
 
 SLOW = Behaviour(first_token_s=1.0, per_token_s=0.05, output_tokens=60)
 
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    if request.param == "asyncio":
-        return "asyncio", {"loop_factory": VirtualLoop}
-    from trio.testing import MockClock
-
-    return "trio", {"clock": MockClock(autojump_threshold=0)}
-
-
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends, pytest.mark.virtual_time]
 
 
 class Client:

@@ -21,9 +21,7 @@ from agentmesh.simulate.virtual import VirtualLoop, run_virtual
 DAY = 86400.0
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, object]]:
-    return "asyncio", {"loop_factory": VirtualLoop}
+pytestmark = pytest.mark.virtual_time
 
 
 @pytest.mark.anyio
