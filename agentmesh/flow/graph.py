@@ -90,14 +90,18 @@ class Node:
 
 
 class Collection:
-    """The items of one task, growing until it is closed. It has ended when it is closed and all of its items have."""
+    """The items of one task, growing until it is closed. It has ended when it is closed and all of its items have.
 
-    __slots__ = ("dependents", "ended", "members", "name", "on_complete", "on_item", "open", "succeeded")
+    `path` is that of its reader with the longest way to go: what joins has at least as long a one before it.
+    """
+
+    __slots__ = ("dependents", "ended", "members", "name", "on_complete", "on_item", "open", "path", "succeeded")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: list[Node] = []
         self.open = True
+        self.path = 0.0
         self.ended = 0
         self.succeeded = 0
         self.dependents: list[Node] = []

@@ -18,7 +18,7 @@ import anyio.abc
 from ..errors import InvalidTransition
 from ..outcome import Address, Outcome
 from .graph import Collection, Node, OrderKey, Require
-from .state import Complete, Ended, FlowState, FlowStatistics, Instruction
+from .state import Complete, Ended, FlowState, FlowStatistics, Instruction, Ready
 
 __all__ = ["Runner"]
 
@@ -44,6 +44,7 @@ class Runner:
         self._ready: dict[str, list[tuple[OrderKey, Node]]] = {}
         self._waiting_for: dict[Node, anyio.Event] = {}
         self._instructions: deque[Instruction] = deque()
+        self._following = False
         self._changed = anyio.Event()
 
     def __repr__(self) -> str:
@@ -101,31 +102,31 @@ class Runner:
             self.live[node.lane] -= 1
         if outcome is None:
             self.state.put_back(node)
-            self._note_change()
+            self.stop()
             return
         self._follow(self.state.end(node, outcome))
         self.pull(node.lane)
 
     def _follow(self, instructions: Iterable[Instruction]) -> None:
         """Carry out instructions; what they lead to is appended, not nested, so long chains need no deep stack."""
-        nested = bool(self._instructions)
         self._instructions.extend(instructions)
-        if nested:
+        if self._following:
             return
+        self._following = True
         lanes: set[str] = set()
-        while self._instructions:
-            instruction = self._instructions[0]
-            match instruction:
-                case Ended(node):
-                    self._tell(node)
-                case Complete(collection):
-                    for complete in collection.on_complete:
-                        complete()
-                case _:
-                    node = instruction.node
-                    heapq.heappush(self._ready.setdefault(node.lane, []), (node.order, node))
-                    lanes.add(node.lane)
-            self._instructions.popleft()
+        try:
+            while self._instructions:
+                match self._instructions.popleft():
+                    case Ended(node):
+                        self._tell(node)
+                    case Complete(collection):
+                        for complete in collection.on_complete:
+                            complete()
+                    case Ready(node):
+                        heapq.heappush(self._ready.setdefault(node.lane, []), (node.order, node))
+                        lanes.add(node.lane)
+        finally:
+            self._following = False
         for lane in lanes:
             self.pull(lane)
         self._note_change()
@@ -162,8 +163,6 @@ class Runner:
             if self.idle and not self.statistics().ready:
                 raise InvalidTransition("tasks wait for what will never come", self._stories())
             await self.wait_changed()
-        if self.stopping:
-            self._release()
 
     async def wait_changed(self) -> None:
         """Wait until something ended or became ready."""
@@ -174,14 +173,13 @@ class Runner:
         self.stopping = True
         self._note_change()
 
-    def _release(self) -> None:
-        for event in self._waiting_for.values():
-            event.set()
-        self._waiting_for.clear()
-
     def _note_change(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+        if self.stopping and self.idle:  # what waits for a task that was never started waits in vain
+            for event in self._waiting_for.values():
+                event.set()
+            self._waiting_for.clear()
 
     def _stories(self) -> list[str]:
         waiting = [node for node in self.state.nodes.values() if node.state == "waiting"]

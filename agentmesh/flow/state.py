@@ -8,7 +8,7 @@ skipped, and so on downwards; nothing else is touched.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 
+_LONGEST = 100.0  # paths longer than this are ordered alike, so that a chain of n tasks is not walked n times in whole
+
 _INITIALS = {"w": "waiting", "y": "ready", "r": "running", "d": "done", "f": "failed", "s": "skipped", "c": "cancelled"}
 _LETTERS = {state: letter for letter, state in _INITIALS.items()}
 
@@ -80,6 +82,7 @@ class FlowState:
         self.nodes: dict[Address, Node] = {}
         self.collections: dict[str, Collection] = {}
         self._count = dict.fromkeys(TRANSITIONS, 0)
+        self._cut: set[Node] = set()  # cut short by the end of the run: nobody was told that they ended
 
     def __repr__(self) -> str:
         return f"<FlowState {self.statistics()}>"
@@ -107,6 +110,7 @@ class FlowState:
         self._count["waiting"] += 1
         if collection is not None:
             node.collections = (collection,)
+            node.path = max(path, collection.path)
             collection.members.append(node)
         for need in node.needs:
             if not need.ended:
@@ -120,7 +124,7 @@ class FlowState:
                 group.dependents.append(node)
         instructions: list[Instruction] = []
         self._lengthen(node, instructions)
-        self._consequences(None, [node], instructions)
+        self._consequences(deque([(node, self._blocked_by(node))]), instructions)
         return node, instructions
 
     def open_collection(self, name: str) -> Collection:
@@ -131,13 +135,15 @@ class FlowState:
         return collection
 
     def close(self, collection: Collection) -> list[Instruction]:
-        """No more items will join."""
-        collection.open = False
+        """No more items will join. Closing it again changes nothing."""
         instructions: list[Instruction] = []
+        if not collection.open:
+            return instructions
+        collection.open = False
         if collection.complete:
-            touched: deque[Node] = deque()
+            touched: _Touched = deque()
             self._count_off_collection(collection, touched, instructions)
-            self._consequences(None, touched, instructions)
+            self._consequences(touched, instructions)
         return instructions
 
     def group(self, name: str, nodes: Sequence[Node]) -> Collection:
@@ -166,12 +172,15 @@ class FlowState:
         self._move(node, outcome.state)
         node.outcome = outcome
         instructions: list[Instruction] = [Ended(node)]
-        self._consequences(node, (), instructions)
+        touched: _Touched = deque()
+        self._count_off(node, touched, instructions)
+        self._consequences(touched, instructions)
         return instructions
 
     def cancel(self, node: Node) -> None:
         """A running task was cut short by the end of the run. What depends on it keeps waiting: it is unfinished."""
         self._move(node, "cancelled")
+        self._cut.add(node)
         address = node.address
         node.outcome = Outcome(
             address.task, address.key, address.sample, state="cancelled",
@@ -180,31 +189,29 @@ class FlowState:
 
     # --- consequences
 
-    def _consequences(self, ended: Node | None, touched: Iterable[Node], instructions: list[Instruction]) -> None:
+    def _consequences(self, touched: _Touched, instructions: list[Instruction]) -> None:
         """Make ready or skip whatever has just got its last input, and so on downwards, without recursion in depth."""
-        pending = deque(touched)
-        if ended is not None:
-            self._count_off(ended, pending, instructions)
-        while pending:
-            node = pending.popleft()
+        while touched:
+            node, reason = touched.popleft()
             if node.state != "waiting":
                 continue
-            if (reason := self._blocked_by(node)) is not None:
+            if reason is not None:
                 self._move(node, "skipped")
                 node.outcome = Outcome(
                     node.address.task, node.address.key, node.address.sample, state="skipped",
                     error=ErrorInfo("dependency", reason),
                 )  # fmt: skip
                 instructions.append(Ended(node))
-                self._count_off(node, pending, instructions)
+                self._count_off(node, touched, instructions)
             elif node.missing == 0:
                 self._move(node, "ready")
                 instructions.append(Ready(node))
 
-    def _count_off(self, node: Node, touched: deque[Node], instructions: list[Instruction]) -> None:
+    def _count_off(self, node: Node, touched: _Touched, instructions: list[Instruction]) -> None:
+        reason = None if _succeeded(node) else f"{node.address} was {node.state}"
         for dependent in node.dependents or ():
             dependent.missing -= 1
-            touched.append(dependent)
+            touched.append((dependent, reason))
         node.dependents = None
         for group in node.collections:
             group.ended += 1
@@ -212,30 +219,34 @@ class FlowState:
             if group.complete:
                 self._count_off_collection(group, touched, instructions)
 
-    def _count_off_collection(self, group: Collection, touched: deque[Node], instructions: list[Instruction]) -> None:
+    def _count_off_collection(self, group: Collection, touched: _Touched, instructions: list[Instruction]) -> None:
         instructions.append(Complete(group))
         for dependent in group.dependents:
             dependent.missing -= 1
-            touched.append(dependent)
+            touched.append((dependent, _too_little(dependent, group)))
         group.dependents = []
 
     def _blocked_by(self, node: Node) -> str | None:
         for need in node.needs:
             if need.ended and not _succeeded(need):
                 return f"{need.address} was {need.state}"
-        for group, require in node.requires:
-            if group.complete and not require.met(group.succeeded, len(group.members)):
-                return f"{group.succeeded} of {len(group.members)} of {group.name} succeeded, {require} required"
-        return None
+        reasons = (_too_little(node, group) for group, _ in node.requires if group.complete)
+        return next((reason for reason in reasons if reason is not None), None)
 
     def _lengthen(self, node: Node, instructions: list[Instruction]) -> None:
         """What others wait for has a longer path before it than they have."""
         pending = [node]
         while pending:
             current = pending.pop()
-            for need in current.needs:
-                if not need.ended and need.path < current.path + 1:
-                    need.path = current.path + 1
+            path = min(current.path + 1.0, _LONGEST)
+            before: list[Node] = list(current.needs)
+            for group, _ in current.requires:
+                if group.path < path:
+                    group.path = path
+                    before += group.members
+            for need in before:
+                if not need.ended and need.path < path:
+                    need.path = path
                     pending.append(need)
                     if need.state == "ready":
                         instructions.append(Ready(need))  # its place in the order has changed
@@ -262,20 +273,31 @@ class FlowState:
         counted = dict.fromkeys(TRANSITIONS, 0)
         for node in self.nodes.values():
             counted[node.state] += 1
-            missing = sum(not need.ended or need.state == "cancelled" for need in node.needs) + sum(
-                not g.complete for g, _ in node.requires
-            )
+            missing = sum(not need.ended or need in self._cut for need in node.needs)
+            missing += sum(not group.complete for group, _ in node.requires)
             if node.state == "waiting" and (node.missing != missing or missing == 0):
                 raise InvalidTransition(f"{node.address} waits for {node.missing}, not {missing}", self.story(node))
             if node.ended != (node.outcome is not None):
                 raise InvalidTransition(f"{node.address} is {node.state} and its outcome is {node.outcome}")
         for group in self.collections.values():
-            ended = sum(member.ended for member in group.members)
+            ended = sum(member.ended and member not in self._cut for member in group.members)
             if ended != group.ended:
                 raise InvalidTransition(f"{group!r} counts {group.ended} ended, and {ended} are")
         if counted != self._count:
             raise InvalidTransition(f"counted {counted}, kept {self._count}")
 
 
+_Touched = deque[tuple[Node, str | None]]
+"""Tasks that have just got one more of their inputs, each with the reason if that input can never do."""
+
+
 def _succeeded(node: Node) -> bool:
     return node.state == "done"
+
+
+def _too_little(node: Node, group: Collection) -> str | None:
+    """Why the collection, now that it has ended, is not enough for a task that reads it; None if it is."""
+    for read, require in node.requires:
+        if read is group and not require.met(group.succeeded, len(group.members)):
+            return f"{group.succeeded} of {len(group.members)} of {group.name} succeeded, {require} required"
+    return None
