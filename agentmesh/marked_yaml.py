@@ -25,7 +25,7 @@ from ruamel.yaml.reader import ReaderError
 from .errors import InputProblems, Problem
 from .explain import explain
 
-__all__ = ["MarkedYaml", "did_you_mean", "load_yaml", "path_text"]
+__all__ = ["MarkedYaml", "did_you_mean", "load_yaml", "path_text", "plain_scalar"]
 
 Path = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)

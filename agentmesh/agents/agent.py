@@ -14,7 +14,7 @@ from .loop import MAX_TURNS, REPAIRS
 from .output import OutputType
 from .tools import Tool, as_tool
 
-__all__ = ["Agent", "Call", "Handle", "call", "handles_in"]
+__all__ = ["Agent", "Call", "Handle", "call", "handles_in", "replace_handles"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

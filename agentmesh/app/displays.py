@@ -25,7 +25,7 @@ from .plain import PlainLines
 from .settings import DisplayKind
 from .view import render
 
-__all__ = ["Display", "DisplayKind", "default_kind", "open_display"]
+__all__ = ["Display", "DisplayKind", "default_kind", "json_line", "open_display"]
 
 Lanes = Callable[[], Sequence[LaneStatistics]]
 

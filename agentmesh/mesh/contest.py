@@ -27,7 +27,7 @@ from .run import Run
 from .task import Task
 from .work import FAIL, Job, OnFailure, Work
 
-__all__ = ["Contest", "Matches", "start_contest"]
+__all__ = ["Contest", "Matches", "contest_work", "start_contest"]
 
 _MATCHES_AT_A_TIME = 64  # and twice the field at most: beyond that, matches in flight teach little new
 _SHOWN = 10

@@ -112,7 +112,7 @@ def work_of(
 
         async def perform_function(job: Job) -> Any:
             args, kwargs = _values(call.args), _values(call.data)
-            return await call_python(job, function, args, kwargs, retry=retry, timeout=timeout)
+            return await call_python(job, function, args=args, kwargs=kwargs, retry=retry, timeout=timeout)
 
         return Work(perform_function, is_call=False, item=item, retry=retry, timeout=timeout, budgets=budgets,
                     on_failure=on_failure)  # fmt: skip
@@ -164,7 +164,7 @@ async def answer(
 
 
 async def call_python(
-    job: Job, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *,
+    job: Job, function: Callable[..., Any], *, args: Sequence[Any] = (), kwargs: Mapping[str, Any],
     retry: Retry | None, timeout: float | None,
 ) -> Any:  # fmt: skip
     """A function's result. Retried by `retry` only, since nobody knows whether it may be repeated."""

@@ -1,1 +1,1 @@
-"""."""
+"""Work on science itself: planning benchmarks so far."""

@@ -20,7 +20,7 @@ from .plan import Source
 from .tasks import TaskState
 from .views import Item
 
-__all__ = ["Element", "Expansion"]
+__all__ = ["Element", "Expansion", "key_of_elements"]
 
 
 @dataclass(frozen=True, slots=True)

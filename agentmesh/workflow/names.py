@@ -20,7 +20,7 @@ from .report import Report
 from .shapes import ANY, NoSuchField, Shape, collection_of, shape_of_data, standings_of
 from .texts import Use
 
-__all__ = ["Names", "classify", "task_references"]
+__all__ = ["Names", "Seen", "classify", "task_references"]
 
 
 def task_references(uses: Iterable[Use], *, so_far: bool = False) -> dict[str, None]:

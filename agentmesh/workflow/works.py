@@ -76,7 +76,7 @@ class Works:
             scope = self._scope(item)
             arguments = {name: value.evaluate(scope) for name, value in plan.arguments.items()}
             retry = self._retry(plan, None)
-            return await call_python(job, plan.function, (), arguments, retry=retry, timeout=plan.limits.timeout)
+            return await call_python(job, plan.function, kwargs=arguments, retry=retry, timeout=plan.limits.timeout)
 
         return call
 
