@@ -10,8 +10,10 @@ What went wrong is told by whether bytes had left: *never sent* costs nothing, *
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import urllib.request
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import anyio
@@ -34,6 +36,8 @@ class Timeouts:
 
 
 DEFAULT_TIMEOUTS = Timeouts()
+
+_ON_SENT = "agentmesh.on_sent"  # an extension of a request: what to call when its first bytes leave
 
 
 class TransportFailed(Exception):
@@ -70,12 +74,13 @@ class Transport:
 
     async def post(
         self, url: httpx.URL, body: bytes, *, headers: Sequence[tuple[str, str]], timeouts: Timeouts,
-        on_bytes: Callable[[bytes], None] | None = None,
+        on_bytes: Callable[[bytes], None] | None = None, on_sent: Callable[[], None] | None = None,
     ) -> Answer:  # fmt: skip
-        """POST `body`. `on_bytes` gets the pieces of a 2xx body as they come. Raises TransportFailed."""
-        request = httpx.Request(
-            "POST", url, headers=headers, content=body, extensions={"timeout": {"connect": timeouts.connect}}
-        )
+        """POST `body`. `on_bytes` gets the pieces of a 2xx body as they come. Raises TransportFailed.
+
+        `on_sent` is called when the first bytes leave; where the transport cannot tell, when it is given the request.
+        """
+        request = _request(url, body, headers=headers, connect=timeouts.connect)
         began = monotonic()
         progress = "no answer"
         scope = anyio.CancelScope(deadline=began + min(timeouts.first_byte, timeouts.whole))
@@ -83,6 +88,10 @@ class Transport:
             with scope:
                 for hook in self._before:
                     await hook(request)
+                if isinstance(self._http, _AiohttpTransport):
+                    request.extensions[_ON_SENT] = on_sent
+                elif on_sent is not None:
+                    on_sent()
                 response = await self._http.handle_async_request(request)
                 response.request = request
                 try:
@@ -105,13 +114,40 @@ async def _read(
 ) -> Answer:  # fmt: skip
     pieces: list[bytes] = []
     scope.deadline = min(deadline, monotonic() + between)
-    async for piece in response.aiter_bytes():
+    async for piece in _pieces(response):
         scope.deadline = min(deadline, monotonic() + between)
         if on_bytes is not None:
             on_bytes(piece)
         else:
             pieces.append(piece)
-    return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, b"".join(pieces))
+    return Answer(response.status_code, response.headers, b"".join(pieces))
+
+
+def _pieces(response: httpx.Response) -> AsyncIterable[bytes]:
+    """The body as it comes. Only what is encoded, or what a hook has read, goes through httpx's slower iterator."""
+    if response.is_stream_consumed or "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return response.stream
+
+
+def _request(url: httpx.URL, body: bytes, *, headers: Sequence[tuple[str, str]], connect: float) -> httpx.Request:
+    """The request, its body read. Made from its parts, a request is three times as fast as from `content`."""
+    made = _headers(url.netloc, tuple(headers)).copy()
+    made["Content-Length"] = str(len(body))
+    request = httpx.Request(
+        "POST", url, headers=made, stream=httpx.ByteStream(body), extensions={"timeout": {"connect": connect}}
+    )
+    request.read()
+    return request
+
+
+@lru_cache(maxsize=64)
+def _headers(host: bytes, headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
+    """What all requests to an endpoint begin with."""
+    made = httpx.Headers(list(headers))
+    made.setdefault("Host", host.decode("ascii"))
+    return made
 
 
 def _failure(error: Exception, progress: str) -> Exception:
@@ -155,10 +191,11 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
             connector=aiohttp.TCPConnector(limit=0, ssl=verify or True, keepalive_timeout=60),
             timeout=aiohttp.ClientTimeout(total=None),
             trace_configs=[trace],
-            trust_env=trust_env,
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        self._proxy = lru_cache(_environment_proxy) if trust_env else _no_proxy
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -166,27 +203,58 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         aiohttp = self._aiohttp
         connect = request.extensions.get("timeout", {}).get("connect")
-        sent: dict[str, bool] = {}
+        sent = _Sent(request.extensions.get(_ON_SENT))
         from yarl import URL
 
         try:
             response = await self._session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
+                proxy=self._proxy(request.url.scheme, request.url.host),
                 data=request.content,
                 headers=[(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw],
                 allow_redirects=False,
-                skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect),
                 trace_request_ctx=sent,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _as_httpx(error, sent=bool(sent)) from error
+            raise _as_httpx(error, sent=sent.noted) from error
         return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
 
 
+def _environment_proxy(scheme: str, host: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (or the system's settings) name for a host.
+
+    Asked once for each host. aiohttp would ask twice for each request, in threads, which costs more than to send it.
+    """
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _no_proxy(scheme: str, host: str) -> None:
+    return None
+
+
+class _Sent:
+    """Whether the first bytes of a request have left, and who wants to hear of it."""
+
+    __slots__ = ("_tell", "noted")
+
+    def __init__(self, tell: Callable[[], None] | None) -> None:
+        self.noted = False
+        self._tell = tell
+
+    def note(self) -> None:
+        self.noted = True
+        if self._tell is not None:
+            self._tell()
+
+
 async def _note_sent(session: Any, context: Any, params: Any) -> None:
-    context.trace_request_ctx["sent"] = True
+    context.trace_request_ctx.note()
 
 
 def _as_httpx(error: Exception, *, sent: bool) -> httpx.TransportError:
