@@ -13,6 +13,7 @@ from ..rates import Limit
 __all__ = ["Bucket", "Slots"]
 
 _EPSILON = 1e-9  # sums of floats must not make a caller wait for a billionth of a unit
+_SMALL_MARGIN = 0.02  # where the capacity has no room for a margin, it costs rate: at most this share of it
 
 
 class Bucket:
@@ -35,12 +36,13 @@ class Bucket:
     def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
         """Seconds until `amount` fits with `margin` units to spare; inf if it never can.
 
-        A margin that the capacity has no room for is waited out at the refill rate beyond the full bucket.
+        A margin that the capacity has no room for is cut, and what is left waited out beyond the full bucket.
         """
         capacity = self.limit.capacity
         if amount > capacity and not self.limit.debt:
             return math.inf
-        missing = min(amount, capacity) + margin - self._filled(now)
+        need = min(amount, capacity)
+        missing = need + min(margin, max(capacity - need, _SMALL_MARGIN * need)) - self._filled(now)
         return 0.0 if missing <= _EPSILON else missing / self.limit.per_second
 
     def take(self, amount: float, now: float) -> None:
@@ -48,8 +50,8 @@ class Bucket:
         self._level = self.level(now) - amount
         self._at = max(now, self._at)
 
-    def give(self, amount: float, now: float) -> None:
-        """Give `amount` back (or take more, if negative)."""
+    def give(self, amount: float, now: float, *, since: float | None = None) -> None:
+        """Give `amount` back (or take more, if negative). When it was taken does not matter."""
         self.take(-amount, now)
         self._level = min(self._level, self.limit.capacity)
 
@@ -91,8 +93,8 @@ class Slots:
         """Take a slot."""
         self._used += amount
 
-    def give(self, amount: float, now: float) -> None:
-        """Give a slot back."""
+    def give(self, amount: float, now: float, *, since: float | None = None) -> None:
+        """Give a slot back. When it was taken does not matter."""
         self._used = max(0.0, self._used - amount)
 
     def lower(self, level: float, now: float) -> None:

@@ -28,8 +28,8 @@ class Meter(Protocol):
         """Count `amount`, whether it fits or not."""
         ...
 
-    def give(self, amount: float, now: float) -> None:
-        """Give `amount` back; take more if it is negative."""
+    def give(self, amount: float, now: float, *, since: float | None = None) -> None:
+        """Give back `amount` of what was taken at `since` (None: lately); take more if it is negative."""
         ...
 
     def lower(self, level: float, now: float) -> None:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 
 from ..rates import Limit
 
 __all__ = ["FixedWindow", "SlidingWindow"]
 
 _EPSILON = 1e-9
+_LAG = 0.02  # share of the window by which a boundary may be waited out longer, for a margin's sake
+
+
+def _lag(margin: float, limit: Limit) -> float:
+    """Seconds to keep away from a boundary: who counts for us may have begun later than we did."""
+    return min(margin / limit.per_second, _LAG * limit.window)
 
 
 class FixedWindow:
-    """A counter that is set to zero at each boundary; windows follow one another from the first use on."""
+    """A counter that is set to zero at each boundary; windows follow one another from the first use on.
 
-    __slots__ = ("_start", "_used", "limit")
+    The margin that `wait` was asked for last holds in time too: nothing fits just after a boundary.
+    """
+
+    __slots__ = ("_lag", "_start", "_used", "limit")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self._start: float | None = None
         self._used = 0.0
+        self._lag = 0.0
 
     def __repr__(self) -> str:
         return f"<FixedWindow {self.limit.name} {self._used:.1f} of {self.limit.limit:g} used since {self._start}>"
@@ -34,10 +45,12 @@ class FixedWindow:
         """Seconds until `amount` fits, a margin past the boundary if need be; inf for more than the whole window."""
         if amount > self.limit.limit:
             return math.inf
+        self._lag = _lag(margin, self.limit)
         left = self.level(now)
-        if amount + min(margin, self.limit.limit - amount) <= left + _EPSILON:
+        over = self._start is not None and now - self._start >= self.limit.window - _EPSILON
+        if not over and amount + min(margin, self.limit.limit - amount) <= left + _EPSILON:
             return 0.0
-        return self.reset(now) + margin / self.limit.per_second
+        return self.reset(now)
 
     def take(self, amount: float, now: float) -> None:
         """Count `amount` in this window."""
@@ -46,10 +59,13 @@ class FixedWindow:
             self._start = now
         self._used += amount
 
-    def give(self, amount: float, now: float) -> None:
-        """Give `amount` back (or take more, if negative), unless its window is over."""
+    def give(self, amount: float, now: float, *, since: float | None = None) -> None:
+        """Give `amount` back, unless the window in which it was taken (at `since`) is over; take more if negative."""
         self._roll(now)
-        self._used = max(0.0, self._used - amount)
+        if amount < 0:
+            self.take(-amount, now)
+        elif self._start is not None and (since is None or since >= self._start):
+            self._used = max(0.0, self._used - amount)
 
     def lower(self, level: float, now: float) -> None:
         """Believe that not more than `level` is left in this window."""
@@ -57,28 +73,32 @@ class FixedWindow:
 
     def reset(self, now: float) -> float:
         """Seconds until the counter is set to zero."""
-        return 0.0 if self._start is None else max(0.0, self._start + self.limit.window - now)
+        return 0.0 if self._start is None else max(0.0, self._start + self.limit.window + self._lag - now)
 
     def _roll(self, now: float) -> None:
-        if self._start is not None and now - self._start >= self.limit.window - _EPSILON:
+        if self._start is not None and now - self._start >= self.limit.window + self._lag - _EPSILON:
             self._start, self._used = None, 0.0
 
 
 class SlidingWindow:
-    """The sum of what was used in the last `window` seconds."""
+    """The sum of what was used in the last `window` seconds.
 
-    __slots__ = ("_entries", "_used", "limit")
+    The margin that `wait` was asked for last holds in time too: what was used leaves the window a little later.
+    """
+
+    __slots__ = ("_entries", "_lag", "_used", "limit")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self._entries: deque[list[float]] = deque()  # [time, amount], oldest first
         self._used = 0.0
+        self._lag = 0.0
 
     def __repr__(self) -> str:
         return f"<SlidingWindow {self.limit.name} {self._used:.1f} of {self.limit.limit:g} used>"
 
     def level(self, now: float) -> float:
-        """Units left in the window that ends now."""
+        """Units left in the window that ends now; negative where a settlement overdrew it."""
         self._expire(now)
         return self.limit.limit - self._used
 
@@ -86,16 +106,16 @@ class SlidingWindow:
         """Seconds until enough of the oldest use has left the window; inf for more than the whole window."""
         if amount > self.limit.limit:
             return math.inf
+        self._lag = _lag(margin, self.limit)
         missing = amount + min(margin, self.limit.limit - amount) - self.level(now)
         if missing <= _EPSILON:
             return 0.0
         leaving = now
         for at, used in self._entries:
-            leaving, missing = at + self.limit.window, missing - used
+            leaving, missing = at + self.limit.window + self._lag, missing - used
             if missing <= _EPSILON:
                 break
-        # What leaves at our boundary leaves at the provider's a little later or earlier: keep the margin in time too.
-        return max(0.0, leaving - now) + margin / self.limit.per_second
+        return max(0.0, leaving - now)
 
     def take(self, amount: float, now: float) -> None:
         """Count `amount` now."""
@@ -104,20 +124,24 @@ class SlidingWindow:
             self._entries.append([now, amount])
             self._used += amount
 
-    def give(self, amount: float, now: float) -> None:
-        """Give `amount` back, from the newest use on (or take more, if negative)."""
+    def give(self, amount: float, now: float, *, since: float | None = None) -> None:
+        """Give back `amount` of what was taken at `since`, unless that has left the window; take more if negative.
+
+        Without `since`, give back of the newest use.
+        """
+        self._expire(now)
         if amount < 0:
             self.take(-amount, now)
             return
-        self._expire(now)
-        while amount > _EPSILON and self._entries:
-            entry = self._entries[-1]
+        if since is not None and now - since >= self.limit.window + self._lag - _EPSILON:
+            return
+        for entry in self._newest() if since is None else self._from(since):
             part = min(amount, entry[1])
             entry[1] -= part
             self._used -= part
             amount -= part
-            if entry[1] <= _EPSILON:
-                self._entries.pop()
+            if amount <= _EPSILON:
+                break
 
     def lower(self, level: float, now: float) -> None:
         """Believe that not more than `level` is left."""
@@ -126,10 +150,24 @@ class SlidingWindow:
     def reset(self, now: float) -> float:
         """Seconds until all that was used has left the window."""
         self._expire(now)
-        return max(0.0, self._entries[-1][0] + self.limit.window - now) if self._entries else 0.0
+        newest = next((at for at, used in self._newest() if used > _EPSILON), None)
+        return 0.0 if newest is None else max(0.0, newest + self.limit.window + self._lag - now)
+
+    def _newest(self) -> Iterator[list[float]]:
+        return reversed(self._entries)
+
+    def _from(self, since: float) -> list[list[float]]:
+        """The entries from this time on, oldest first."""
+        found: list[list[float]] = []
+        for entry in self._newest():
+            if entry[0] < since:
+                break
+            found.append(entry)
+        found.reverse()
+        return found
 
     def _expire(self, now: float) -> None:
-        while self._entries and now - self._entries[0][0] >= self.limit.window - _EPSILON:
+        while self._entries and now - self._entries[0][0] >= self.limit.window + self._lag - _EPSILON:
             self._used -= self._entries.popleft()[1]
         if not self._entries:
             self._used = 0.0  # sums of floats drift

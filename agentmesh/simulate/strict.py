@@ -122,11 +122,11 @@ class StrictLimits:
             limit = one.limit
             held = limit.reserved(admitted.input_tokens, admitted.output_tokens)
             if limit.unit == "in_flight":
-                one.give(held, now)
+                one.give(held, now, since=admitted.since)
             elif limit.unit != "requests" and limit.settles == "actual":
                 used = limit.used(admitted.input_tokens, output_tokens)
                 if used != held:
-                    one.give(held - used, now)
+                    one.give(held - used, now, since=admitted.since)
         self._in_flight -= 1
         self._tokens += output_tokens - admitted.output_tokens
         if completed:
