@@ -15,7 +15,7 @@ from .context import Context
 from .output import InvalidOutput, OutputType
 from .tools import Tool, perform_tool
 
-__all__ = ["MAX_TURNS", "REPAIRS", "Asks", "Turns", "run_turns"]
+__all__ = ["MAX_TURNS", "REPAIRS", "Asks", "Turns", "refuse_unusable", "run_turns"]
 
 MAX_TURNS = 10
 """Rounds of tool calls within one answer: enough for a search that goes astray once, few enough to notice a loop."""
@@ -55,7 +55,7 @@ async def run_turns(
     repairs = 0
     for _ in range(turns.max_turns):
         reply = await route.call(_request(messages, turns, specs), caller, on_text=on_text)
-        _refuse_unusable(reply, turns.output)
+        refuse_unusable(reply, structured=turns.output is not None)
         if reply.tool_calls:
             messages.append(reply.as_message())
             messages += await _perform_all(tools, reply.tool_calls, context)
@@ -85,14 +85,17 @@ def _request(messages: list[Message], turns: Turns, specs: tuple[ToolSpec, ...])
     )
 
 
-def _refuse_unusable(reply: Reply, output: OutputType | None) -> None:
-    """Replies that are no answer. A structured one that was cut off gets no repair: it would be cut off again."""
+def refuse_unusable(reply: Reply, *, structured: bool) -> None:
+    """Raise CallFailed for a reply that is no answer.
+
+    A `structured` one that was cut off gets no repair: it would be cut off again.
+    """
     match reply.finish:
         case "refusal":
             raise CallFailed(ErrorInfo("refused", reply.text.strip() or "the model refused to answer"))
         case "filter":
             raise CallFailed(ErrorInfo("filtered", "the provider's filter withheld the answer"))
-        case "length" if output is not None or reply.tool_calls:
+        case "length" if structured or reply.tool_calls:
             raise CallFailed(
                 ErrorInfo("truncated", f"the reply was cut off after {reply.tokens.output or 'max_tokens'} tokens: "
                           "raise max_tokens")

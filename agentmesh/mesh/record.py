@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from ..errors import UserError
-from ..events import CallIntent, Event, TaskEnded
+from ..events import CallEnded, CallIntent, Event, TaskEnded
 from ..journal import Journal, NullJournal
 from ..outcome import Outcome, Usage
 
@@ -41,6 +41,9 @@ class Record:
         match event:
             case CallIntent():
                 self._on_intent(event.account)
+            case CallEnded():  # counted here and not by task: a call that a stop cut short was sent, too
+                self.usage += event.usage
+                self.usd = None if self.usd is None or event.usd is None else self.usd + event.usd
             case TaskEnded():
                 self._count(event.outcome)
         for watch in self._watchers:
@@ -52,7 +55,5 @@ class Record:
 
     def _count(self, outcome: Outcome) -> None:
         self.counts.setdefault(outcome.task, Counter())[outcome.state] += 1
-        self.usage += outcome.usage
-        self.usd = None if self.usd is None or outcome.usd is None else self.usd + outcome.usd
         if outcome.error is not None and outcome.error.kind != "dependency" and outcome.state != "cancelled":
             self.failures.append(outcome)
