@@ -1,0 +1,152 @@
+"""Runs a batch on the ordinary graph: one task for each line, whose answer goes to disk as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from pydantic_core import to_json
+
+from ..agents.loop import refuse_unusable
+from ..catalog import Catalog
+from ..client.budget import Budget
+from ..clock import in_thread, sleep, wall
+from ..errors import CallFailed, ErrorInfo
+from ..events import CollectionClosed, Notice
+from ..flow.graph import Node
+from ..keys import encode_key
+from ..mesh.mesh import Mesh
+from ..mesh.run import PYTHON_LANE, Run
+from ..mesh.work import Job, Work
+from ..messages import Settings
+from ..outcome import Address, Outcome
+from .batch_answers import Answers
+from .batch_lines import Line
+from .displays import open_display
+from .exits import EXIT_CODES
+from .settings import Options
+from .signals import handling_signals
+from .summary import RunSummary
+
+__all__ = ["TASK", "Batch", "run_batch"]
+
+TASK = "line"
+_AT_ONCE = 100  # lines that enter the graph before others get a turn
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is asked: lines, and what holds for those that say nothing themselves."""
+
+    source: str
+    lines: Sequence[Line]
+    notices: Sequence[str] = ()
+    settings: Settings = Settings()
+    system: str | None = None
+    budget: Budget | None = None
+
+
+async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options: Options) -> tuple[RunSummary, int]:
+    """Ask all lines; returns how it went, and the exit code.
+
+    The output is written unless the run was interrupted: then the answers stay in the partial one. Lines that a budget
+    left out are errors of the kind `budget`. Raises UserError when something cannot be written.
+    """
+    journal = options.journal_folder
+    started = {"tasks": (TASK,), "inputs": {"lines": batch.source}}
+    usd = None if batch.budget is None else batch.budget.usd
+    async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
+        display = open_display(options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None)
+        async with handling_signals() as signals:
+            async with display, answers.writing(), mesh.open_run(
+                "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,
+                watchers=[display.event],
+            ) as run:  # fmt: skip
+                signals.watch(run)
+                await _Asking(run, batch, answers=answers).start()
+            summary = _summary(run, batch, answers=answers)
+            if summary.status != "cancelled" or answers.complete:
+                await in_thread(answers.put_in_order, lambda place: _left_out(batch.lines[place], run.reason))
+    summary = replace(summary, lanes=mesh.statistics(), forecast=display.forecast, journal=journal is not None)
+    return summary, signals.exit_code or EXIT_CODES[summary.status]
+
+
+class _Asking:
+    """The lines of a batch in the graph of a run."""
+
+    def __init__(self, run: Run, batch: Batch, *, answers: Answers) -> None:
+        self._run, self._batch, self._answers = run, batch, answers
+        self._places: dict[str | None, int] = {}
+        self._work = Work(self._perform)  # the same for all: a line is found by the key of its task
+
+    async def start(self) -> None:
+        """Put all lines into the graph."""
+        run, lines = self._run, self._batch.lines
+        for text in self._batch.notices:
+            run.record.emit(Notice(at=wall(), level="warning", text=text))
+        collection = run.runner.state.open_collection(TASK)
+        collection.on_item.append(self._ended)
+        for place, line in enumerate(lines):
+            key = run.unique_key(TASK, encode_key(line.own_id))
+            self._places[key] = place
+            lane = PYTHON_LANE if line.problem or line.model is None else run.lane_of([line.model])
+            run.add(self._work, address=Address(TASK, key), lane=lane, collection=collection)
+            if place % _AT_ONCE == _AT_ONCE - 1:
+                await run.record.journal.room()
+                await sleep(0)
+                if run.runner.stopping:
+                    return
+        run.runner.close(collection)
+        run.record.emit(CollectionClosed(at=wall(), task=TASK, items=len(lines)))
+
+    async def _perform(self, job: Job) -> str:
+        line = self._batch.lines[self._places[job.node.address.key]]
+        if line.problem or line.model is None:
+            raise CallFailed(ErrorInfo("bad_request", f"line {line.number:,}: {line.problem}"))
+        request = line.request(system=self._batch.system)
+        request = replace(request, settings=request.settings.over(job.run.settings))
+        reply = await job.run.mesh.route([line.model]).call(request, job.caller)
+        refuse_unusable(reply, structured=request.schema is not None)
+        return reply.text
+
+    def _ended(self, node: Node) -> None:
+        outcome = node.outcome
+        if outcome is None or outcome.state == "cancelled":
+            return
+        place = self._places[node.address.key]
+        line = self._batch.lines[place]
+        self._answers.put(place, _row(line, outcome))
+        line.raw = b""
+        node.outcome = replace(outcome, value=None)  # it is on its way to the disk: here it would only take room
+
+
+def _row(line: Line, outcome: Outcome) -> bytes:
+    """An answer as JSON: what came of the line, and after it the line's own data."""
+    error = outcome.error
+    row = {
+        "format": 1, "id": line.id, "ok": outcome.ok, "reply": outcome.value if outcome.ok else None,
+        "finish": outcome.finish, "error": None if outcome.ok or error is None else asdict(error),
+        "model": outcome.model or line.model, "attempts": outcome.attempts, "seconds": round(outcome.seconds, 3),
+        "usage": asdict(outcome.usage), "usd": outcome.usd,
+    }  # fmt: skip
+    data = line.data() if line.has_data else {}
+    return to_json({**row, **data}, inf_nan_mode="null")
+
+
+def _left_out(line: Line, reason: str | None) -> bytes:
+    error = ErrorInfo("budget", reason or "the run was stopped before this line was asked", retryable=True)
+    return _row(line, Outcome(TASK, state="failed", error=error))
+
+
+def _summary(run: Run, batch: Batch, *, answers: Answers) -> RunSummary:
+    assert run.status is not None  # it has ended
+    written = {"answers": str(answers.path)}
+    if run.status == "cancelled" and not answers.complete:
+        counted = f"{answers.arrived:,} of {len(batch.lines):,} answers, as they came; {answers.path} was not written"
+        written = {counted: str(answers.partial)} if answers.arrived else {}
+    return RunSummary(
+        run=run.id, workflow="batch", status=run.status, seconds=run.seconds, tasks=run.record.counts,
+        failures=run.failures, usage=run.record.usage, usd=run.record.usd, outputs=written,
+        budget=None if batch.budget is None else batch.budget.usd, reason=run.reason,
+        unfinished=run.runner.statistics().unfinished,
+    )  # fmt: skip
