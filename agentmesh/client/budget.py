@@ -52,7 +52,7 @@ class Budget:
         self._spent = [0.0, 0.0, 0.0]
         self._reserved = [0.0, 0.0, 0.0]
         self._began: float | None = None
-        self._freed = anyio.Event()
+        self._freed: anyio.Event | None = None  # made by the first who waits
         self._waiting = 0
 
     def __repr__(self) -> str:
@@ -97,12 +97,15 @@ class Budget:
     def spend(self, cost: tuple[float, float, float]) -> None:
         """Count what a call really cost, and wake who waits."""
         self._spent = [spent + amount for spent, amount in zip(self._spent, cost, strict=True)]
-        self._freed.set()
-        self._freed = anyio.Event()
+        if self._freed is not None:
+            self._freed.set()
+            self._freed = None
 
     async def wait_freed(self) -> None:
         """Wait until a reservation was settled, or the time is over."""
         self._waiting += 1
+        if self._freed is None:
+            self._freed = anyio.Event()
         left = math.inf if self.time is None or self._began is None else self._began + self.time - monotonic()
         with anyio.move_on_after(None if left == math.inf else max(0.0, left)):
             await self._freed.wait()

@@ -3,31 +3,41 @@
 Ready tasks wait here as records, one heap per lane, ordered by (priority, longest remaining path, age). Each lane
 pulls: `room(lane)` says how many of its tasks may be live at a time (what it has in flight plus a look-ahead), so a
 full lane never holds up another, and waiting tasks are small records, not coroutines.
+
+A task that awaits another one from within takes no room meanwhile: else the tasks that fill a lane could all wait for
+tasks that the lane has no room for. Where two would wait for each other, the second is told instead.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 
 import anyio
 import anyio.abc
 
-from ..errors import InvalidTransition
+from ..errors import ErrorInfo, InvalidTransition, UserError
 from ..outcome import Address, Outcome
 from .graph import Collection, Node, OrderKey, Require
 from .state import Complete, Ended, FlowState, FlowStatistics, Instruction, Ready
 
 __all__ = ["Runner"]
 
+_performed: ContextVar[tuple[Runner, Node] | None] = ContextVar("performed", default=None)
+"""The task within which this code runs."""
+
 
 class Runner:
     """Runs one graph in `tasks`, a task group of the caller.
 
     `perform` does one task and returns its outcome, or None if the run stops before the task could end; it must not
-    raise for a task's failure. `room` gives the live tasks a lane may have. `on_ended` hears of every end, once.
+    raise for a task's failure. `room` gives the live tasks a lane may have. `on_ended` hears of every end, once;
+    those in `on_stopped` that the run stops and nothing is live, perhaps more than once.
     """
 
     def __init__(
@@ -42,10 +52,12 @@ class Runner:
         self._room = room
         self._on_ended = on_ended
         self._ready: dict[str, list[tuple[OrderKey, Node]]] = {}
+        self.on_stopped: list[Callable[[], None]] = []
         self._waiting_for: dict[Node, anyio.Event] = {}
+        self._awaits: dict[Node, Counter[Node]] = {}
         self._instructions: deque[Instruction] = deque()
         self._following = False
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None  # made by the first who waits
 
     def __repr__(self) -> str:
         return f"<Runner {self.state.statistics()}, live {self.live}>"
@@ -92,6 +104,7 @@ class Runner:
 
     async def _live(self, node: Node) -> None:
         outcome: Outcome | None = None
+        _performed.set((self, node))
         try:
             outcome = await self._perform(node)
         except anyio.get_cancelled_exc_class():
@@ -139,33 +152,90 @@ class Runner:
             for item in collection.on_item:
                 item(node)
 
+    def withdraw(self, node: Node, reason: str) -> None:
+        """End a task as cancelled if it has not begun; one that has goes on to its end."""
+        if node.state in ("waiting", "ready"):
+            address = node.address
+            error = ErrorInfo("cancelled", reason)
+            outcome = Outcome(address.task, address.key, address.sample, state="cancelled", error=error)
+            self._follow(self.state.end(node, outcome))
+
     # --- waiting for it
 
     async def wait_ended(self, node: Node) -> Outcome | None:
-        """Wait for a task's end. None if the run stopped before it."""
-        while not node.ended and not (self.stopping and self.idle):
-            if node not in self._waiting_for:
-                self._waiting_for[node] = anyio.Event()
-            await self._waiting_for[node].wait()
+        """Wait for a task's end. None if the run stopped before it.
+
+        Raises UserError, within a task, for a task that waits for this one in turn.
+        """
+        with self._aside(node):
+            while not node.ended and not (self.stopping and self.idle and node.state != "running"):
+                if node not in self._waiting_for:
+                    self._waiting_for[node] = anyio.Event()
+                await self._waiting_for[node].wait()
         return node.outcome
+
+    @contextmanager
+    def _aside(self, node: Node) -> Iterator[None]:
+        """While a task awaits another one it is not live: its lane has room for one more."""
+        runner, task = _performed.get() or (None, None)
+        if runner is not self or task is None or task.state != "running" or node.ended:
+            yield
+            return
+        if self._waits_for(node, task):
+            message = f"{task.address} waits for {node.address}, which waits for {task.address}: neither could ever end"
+            raise UserError(message)
+        awaited = self._awaits.setdefault(task, Counter())
+        awaited[node] += 1
+        if awaited.total() == 1:
+            self.live[task.lane] -= 1
+            self.pull(task.lane)
+            self._note_change()
+        try:
+            yield
+        finally:
+            awaited[node] -= 1
+            if not awaited.total():
+                self.live[task.lane] += 1
+                del self._awaits[task]
+
+    def _waits_for(self, node: Node, other: Node) -> bool:
+        """Whether a task cannot end before another one has, by its dependencies or by what it awaits."""
+        pending, seen = [node], {node}
+        while pending:
+            current = pending.pop()
+            if current is other:
+                return True
+            groups = (group.members for group, _ in current.requires)
+            for need in chain(current.needs, *groups, self._awaits.get(current, ())):
+                if not need.ended and need not in seen:
+                    seen.add(need)
+                    pending.append(need)
+        return False
 
     @property
     def idle(self) -> bool:
         """Whether no task is live."""
         return not any(self.live.values())
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing will end any more: the run stops, and nothing is being performed."""
+        return self.stopping and not self.statistics().running
+
     async def wait_finished(self) -> None:
-        """Wait until every task has ended, or, once the run is stopping, until nothing is live.
+        """Wait until every task has ended, or, once the run is stopping, until nothing is being performed.
 
         Raises InvalidTransition with their stories if tasks are left that nothing can ever start.
         """
-        while not self.idle or (self.statistics().unfinished and not self.stopping):
-            if self.idle and not self.statistics().ready:
+        while (now := self.statistics()).running or (now.unfinished and not self.stopping):
+            if not now.running and not now.ready:
                 raise InvalidTransition("tasks wait for what will never come", self._stories())
             await self.wait_changed()
 
     async def wait_changed(self) -> None:
         """Wait until something ended or became ready."""
+        if self._changed is None:
+            self._changed = anyio.Event()
         await self._changed.wait()
 
     def stop(self) -> None:
@@ -174,12 +244,15 @@ class Runner:
         self._note_change()
 
     def _note_change(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
         if self.stopping and self.idle:  # what waits for a task that was never started waits in vain
             for event in self._waiting_for.values():
                 event.set()
             self._waiting_for.clear()
+            for stopped in self.on_stopped:
+                stopped()
 
     def _stories(self) -> list[str]:
         waiting = [node for node in self.state.nodes.values() if node.state == "waiting"]

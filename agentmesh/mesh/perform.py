@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_type_hints
 
 import anyio
 import tenacity
@@ -21,7 +21,7 @@ from ..errors import BudgetExceeded, CallFailed, ErrorInfo, UserError
 from ..events import TaskStarted
 from ..flow.graph import Node
 from ..messages import Message, Request
-from ..outcome import Outcome
+from ..outcome import Outcome, State
 from ..template import Template, TemplateProblem
 from .task import Task
 from .work import FAIL, Job, OnFailure, SkipTask, Work
@@ -38,25 +38,34 @@ async def perform(run: Run, node: Node) -> Outcome | None:
     began = monotonic()
     run.record.emit(TaskStarted(at=wall(), address=str(node.address)))
     job = _job(run, node, work)
-    outcome = await _outcome(job, work)
-    if outcome is None:
+    end = await _end(job, work)
+    if end is None:
         return None
     tally = job.caller.tally
     if tally.usage.calls:
         await run.record.durable()  # a reply is on disk before a dependent starts
-    return replace(
-        outcome, item=work.item, finish=tally.finish, model=tally.model, attempts=tally.attempts,
-        seconds=monotonic() - began, usage=tally.usage, usd=tally.usd,
+    address = node.address
+    return Outcome(
+        address.task, address.key, address.sample, state=end.state, item=work.item, value=end.value, error=end.error,
+        finish=tally.finish, model=tally.model, attempts=tally.attempts, seconds=monotonic() - began,
+        usage=tally.usage, usd=tally.usd,
     )  # fmt: skip
 
 
-async def _outcome(job: Job, work: Work) -> Outcome | None:
-    address, run = job.node.address, job.run
-    ended = Outcome(address.task, address.key, address.sample)
+class _End(NamedTuple):
+    """What a task came to, before what it cost is added."""
+
+    state: State = "done"
+    value: Any = None
+    error: ErrorInfo | None = None
+
+
+async def _end(job: Job, work: Work) -> _End | None:
+    run = job.run
     try:
-        return replace(ended, value=await work.perform(job))
+        return _End(value=await work.perform(job))
     except SkipTask as skip:
-        return replace(ended, state="skipped", error=skip.error)
+        return _End("skipped", error=skip.error)
     except Halted:
         return None
     except BudgetExceeded as over:
@@ -74,13 +83,13 @@ async def _outcome(job: Job, work: Work) -> Outcome | None:
         error = ErrorInfo("internal" if work.is_call else "tool", f"{type(raised).__name__}: {raised}")
     match work.on_failure.mode:
         case "skip":
-            return replace(ended, state="skipped", error=error)
+            return _End("skipped", error=error)
         case "default":
-            return replace(ended, value=work.on_failure.value, error=error)
+            return _End(value=work.on_failure.value, error=error)
         case "fallback" if work.on_failure.work is not None:
-            return await _outcome(job, work.on_failure.work)
+            return await _end(job, work.on_failure.work)
         case _:
-            return replace(ended, state="failed", error=error)
+            return _End("failed", error=error)
 
 
 def _job(run: Run, node: Node, work: Work) -> Job:
