@@ -190,7 +190,11 @@ class FlowState:
     # --- consequences
 
     def _consequences(self, touched: _Touched, instructions: list[Instruction]) -> None:
-        """Make ready or skip whatever has just got its last input, and so on downwards, without recursion in depth."""
+        """Make ready or skip whatever has just got its last input, and so on downwards, without recursion in depth.
+
+        What has a reason to be skipped stands first in `touched`: a task that two inputs reach at once is made ready
+        only when neither of them is such a reason.
+        """
         while touched:
             node, reason = touched.popleft()
             if node.state != "waiting":
@@ -211,7 +215,7 @@ class FlowState:
         reason = None if _succeeded(node) else f"{node.address} was {node.state}"
         for dependent in node.dependents or ():
             dependent.missing -= 1
-            touched.append((dependent, reason))
+            _touch(touched, dependent, reason)
         node.dependents = None
         for group in node.collections:
             group.ended += 1
@@ -223,7 +227,7 @@ class FlowState:
         instructions.append(Complete(group))
         for dependent in group.dependents:
             dependent.missing -= 1
-            touched.append((dependent, _too_little(dependent, group)))
+            _touch(touched, dependent, _too_little(dependent, group))
         group.dependents = []
 
     def _blocked_by(self, node: Node) -> str | None:
@@ -289,6 +293,10 @@ class FlowState:
 
 _Touched = deque[tuple[Node, str | None]]
 """Tasks that have just got one more of their inputs, each with the reason if that input can never do."""
+
+
+def _touch(touched: _Touched, node: Node, reason: str | None) -> None:
+    touched.append((node, None)) if reason is None else touched.appendleft((node, reason))
 
 
 def _succeeded(node: Node) -> bool:

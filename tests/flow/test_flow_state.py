@@ -208,6 +208,20 @@ def test_a_need_named_twice_counts_twice() -> None:
     assert twice.state == "ready"
 
 
+def test_who_reads_a_collection_and_needs_another_of_its_readers_is_skipped_with_that() -> None:
+    """One end reaches both at once: the reader that it makes ready must hear of the one that it skips first."""
+    graph = Graph()
+    group = graph.state.open_collection("c")
+    member = graph.add("member", joins=group)
+    picky = graph.add("picky", reads=((group, Require.of("all")),))
+    tolerant = graph.add("tolerant", picky, reads=((group, Require.of("0%")),))
+    graph.follow(graph.state.close(group))
+    graph.end(member, "failed")
+    assert (picky.state, tolerant.state) == ("skipped", "skipped")
+    assert tolerant.outcome is not None
+    assert str(tolerant.outcome.error) == "dependency: picky was skipped"
+
+
 # --- order
 
 

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from agentmesh.clock import monotonic, sleep
-from agentmesh.errors import ErrorInfo, InvalidTransition
+from agentmesh.errors import ErrorInfo, InvalidTransition, UserError
 from agentmesh.flow.graph import Node, Require
 from agentmesh.flow.runner import Runner
 from agentmesh.outcome import Address, Outcome, State
@@ -316,3 +316,91 @@ async def test_waiting_for_an_end_from_several_places() -> None:
         await wait()
     assert [outcome for _, outcome in seen] == [done(node)] * 4
     assert [at for at, _ in seen] == pytest.approx([3.0] * 4)
+
+
+# --- tasks that await tasks
+
+
+@pytest.mark.both_backends
+async def test_a_task_that_awaits_another_leaves_its_place_in_the_lane() -> None:
+    runners: list[Runner] = []
+
+    async def perform(node: Node) -> Outcome:
+        if node.address.task == "parent":
+            child = runners[0].add(Address("child", node.address.key), None, lane="x")
+            async with anyio.create_task_group() as group:  # it may await several at once, and each of them often
+                for _ in range(3):
+                    group.start_soon(runners[0].wait_ended, child)
+            assert await runners[0].wait_ended(child) == done(child)
+        return done(node)
+
+    async with running(room={"x": 2}, perform=perform) as watched:
+        runners.append(watched.runner)
+        for number in range(50):
+            watched.add("parent", number, lane="x")
+    assert watched.runner.statistics().done == 100
+    assert watched.runner.live == {"x": 0}
+
+
+@pytest.mark.both_backends
+async def test_two_tasks_that_would_wait_for_each_other_are_told() -> None:
+    runners: list[Runner] = []
+    told: list[str] = []
+
+    async def perform(node: Node) -> Outcome:
+        awaited = {"itself": "itself", "parent": "after", "a": "b", "b": "a"}.get(node.address.task)
+        if awaited is not None:
+            await anyio.sleep(1)
+            try:
+                await runners[0].wait_ended(runners[0].state.nodes[Address(awaited)])
+            except UserError as error:
+                told.append(str(error))
+        return done(node)
+
+    async with running(perform=perform) as watched:
+        runners.append(watched.runner)
+        for name in ("itself", "parent", "a", "b"):
+            watched.add(name)
+        middle = watched.add("middle", needs=[watched.runner.state.nodes[Address("parent")]])
+        group = watched.runner.state.group("middle", [middle])
+        watched.add("after", requires=[(group, Require.of("any"))])
+    pairs = {tuple(text.split(":")[0].split(" waits for ")) for text in told}
+    assert {("itself", "itself, which", "itself"), ("parent", "after, which", "parent")} < pairs
+    assert len(pairs & {("a", "b, which", "a"), ("b", "a, which", "b")}) == 1  # whoever came second
+    assert len(told) == 3
+
+
+@pytest.mark.both_backends
+async def test_a_stop_releases_tasks_that_await_what_never_starts() -> None:
+    runners: list[Runner] = []
+    seen: list[Outcome | None] = []
+
+    async def perform(node: Node) -> Outcome:
+        if node.address.task == "parent":
+            child = runners[0].add(Address("child"), None, lane="full")
+            seen.append(await runners[0].wait_ended(child))
+            await anyio.sleep(3)  # it goes on to its end
+        return done(node)
+
+    async with running(room={"full": 0}, perform=perform) as watched:
+        runners.append(watched.runner)
+        parent = watched.add("parent", lane="free")
+        await anyio.sleep(1)
+        watched.runner.stop()
+        assert not watched.runner.over
+        assert await watched.runner.wait_ended(parent) == done(parent)
+        assert watched.runner.over
+    assert seen == [None]
+    assert watched.runner.statistics().unfinished == 1
+
+
+async def test_what_has_not_begun_can_be_withdrawn() -> None:
+    async with running(room={"x": 1}) as watched:
+        first, second = (watched.add("t", number, seconds=5.0, lane="x") for number in range(2))
+        reader = watched.add("reader", needs=[second])
+        await anyio.sleep(1)
+        for node in (first, second, reader):
+            watched.runner.withdraw(node, "nobody wants it any more")
+    assert [node.state for node in (first, second, reader)] == ["done", "cancelled", "skipped"]
+    assert second.outcome is not None
+    assert str(second.outcome.error) == "cancelled: nobody wants it any more"
