@@ -6,6 +6,7 @@ many at a time as useful. There are no rounds: whenever one match ends, the next
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ import anyio
 
 from ..agents.agent import Agent, Handle
 from ..agents.output import OutputType
-from ..clock import wall
+from ..clock import monotonic, wall
 from ..errors import BudgetExceeded, CallFailed, ErrorInfo
 from ..events import MatchEnded, Standing, StandingsChanged
 from ..flow.graph import Node
@@ -30,7 +31,8 @@ from .work import FAIL, Job, OnFailure, Work
 __all__ = ["Contest", "Matches", "contest_work", "start_contest"]
 
 _MATCHES_AT_A_TIME = 64  # and twice the field at most: beyond that, matches in flight teach little new
-_SHOWN = 10
+_SHOWN = 5
+_TELL_S = 0.2  # between two standings told: more often nobody can read, and each costs a refit and a record
 
 
 class Matches:
@@ -54,6 +56,7 @@ class Matches:
         self._changed = anyio.Event()
         self._last_error: ErrorInfo | None = None
         self._over: BudgetExceeded | None = None
+        self._told_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Matches {self._tournament!r}>"
@@ -99,7 +102,7 @@ class Matches:
         statistics = self.statistics()
         if statistics.entrants > 1 and not statistics.matches:
             raise CallFailed(self._last_error or ErrorInfo("internal", "no match was judged"))
-        self._tell(job)
+        self._tell(job, last=True)
         return self.standings()
 
     def _width(self) -> int:
@@ -127,7 +130,12 @@ class Matches:
             self._tell(job)
         self.notify()
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: Job, *, last: bool = False) -> None:
+        """The newest standings, unless others were told a moment ago."""
+        at = monotonic()
+        if not last and at - self._told_at < _TELL_S:
+            return
+        self._told_at = at
         now = self.statistics()
         job.run.record.emit(
             StandingsChanged(
