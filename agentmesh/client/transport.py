@@ -37,7 +37,7 @@ class Timeouts:
 
 DEFAULT_TIMEOUTS = Timeouts()
 
-_ON_SENT = "agentmesh.on_sent"  # an extension of a request: what to call when its first bytes leave
+_SENT = "agentmesh.sent"  # an extension of a request: whom to tell when its first bytes leave
 
 
 class TransportFailed(Exception):
@@ -82,16 +82,14 @@ class Transport:
         """
         request = _request(url, body, headers=headers, connect=timeouts.connect)
         began = monotonic()
+        sent = _Sent(on_sent)
         progress = "no answer"
         scope = anyio.CancelScope(deadline=began + min(timeouts.first_byte, timeouts.whole))
         try:
             with scope:
                 for hook in self._before:
                     await hook(request)
-                if isinstance(self._http, _AiohttpTransport):
-                    request.extensions[_ON_SENT] = on_sent
-                elif on_sent is not None:
-                    on_sent()
+                self._follow(request, sent)
                 response = await self._http.handle_async_request(request)
                 response.request = request
                 try:
@@ -104,8 +102,21 @@ class Transport:
                     with anyio.CancelScope(shield=scope.cancel_called):
                         await response.aclose()
         except Exception as error:
-            raise _failure(error, progress) from error
-        raise TransportFailed(f"{progress} after {monotonic() - began:.1f} s", sent=True, timeout=True)
+            if (failure := _failure(error, progress)) is None:
+                raise
+            raise failure from error
+        progress = progress if sent.noted else "no connection"
+        raise TransportFailed(f"{progress} after {monotonic() - began:.1f} s", sent=sent.noted, timeout=True)
+
+    def _follow(self, request: httpx.Request, sent: _Sent) -> None:
+        """Have it noted when the request's first bytes leave; at once where the transport cannot tell."""
+        match self._http:
+            case _AiohttpTransport():
+                request.extensions[_SENT] = sent
+            case httpx.AsyncHTTPTransport():
+                request.extensions["trace"] = sent.trace
+            case _:
+                sent.note()
 
 
 async def _read(
@@ -150,8 +161,8 @@ def _headers(host: bytes, headers: tuple[tuple[str, str], ...]) -> httpx.Headers
     return made
 
 
-def _failure(error: Exception, progress: str) -> Exception:
-    """The one place where foreign errors become ours. What is no transport error is passed on as it is."""
+def _failure(error: Exception, progress: str) -> TransportFailed | None:
+    """The one place where foreign errors become ours; None for what is no transport error."""
     text = str(error) or type(error).__name__
     match error:
         case httpx.ConnectTimeout():
@@ -167,7 +178,7 @@ def _failure(error: Exception, progress: str) -> Exception:
         case httpx.RequestError() | httpx.StreamError():
             return TransportFailed(f"the connection broke ({progress}): {text}", sent=True)
         case _:
-            return error
+            return None
 
 
 def default_http(*, verify: ssl.SSLContext | None = None, trust_env: bool = True) -> httpx.AsyncBaseTransport:
@@ -203,7 +214,7 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         aiohttp = self._aiohttp
         connect = request.extensions.get("timeout", {}).get("connect")
-        sent = _Sent(request.extensions.get(_ON_SENT))
+        sent = request.extensions.get(_SENT) or _Sent(None)
         from yarl import URL
 
         try:
@@ -252,13 +263,19 @@ class _Sent:
         if self._tell is not None:
             self._tell()
 
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Hears what httpx's own connections do."""
+        if event.endswith("send_request_headers.started"):
+            self.note()
+
 
 async def _note_sent(session: Any, context: Any, params: Any) -> None:
     context.trace_request_ctx.note()
 
 
 def _as_httpx(error: Exception, *, sent: bool) -> httpx.TransportError:
-    text = str(error) or type(error).__name__
+    text = getattr(error, "message", "") or str(error)  # the text of some has the whole URL, and that may have a key
+    text = text or type(error).__name__
     if sent:
         return httpx.ReadTimeout(text) if isinstance(error, TimeoutError) else httpx.ReadError(text)
     return httpx.ConnectTimeout(text) if isinstance(error, TimeoutError) else httpx.ConnectError(text)
