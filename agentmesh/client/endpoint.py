@@ -158,7 +158,7 @@ class Endpoint:
         try:
             await caller.durable()
             began = monotonic()
-            result = await self._send(request, wire, caller, on_text)
+            result = await self._send(request, wire, caller, ticket, on_text=on_text)
         finally:
             seconds = 0.0 if began is None else monotonic() - began
             if caller.stopwatch is not None:
@@ -170,7 +170,7 @@ class Endpoint:
         return result
 
     async def _send(
-        self, request: Request, wire: Wire, caller: Caller, on_text: Callable[[str], None] | None
+        self, request: Request, wire: Wire, caller: Caller, ticket: Ticket, *, on_text: Callable[[str], None] | None
     ) -> _Result:
         timeouts = self._timeouts
         allowed = [t for t in (caller.timeout, caller.stopwatch.left if caller.stopwatch else None) if t is not None]
@@ -187,12 +187,15 @@ class Endpoint:
 
         try:
             answer = await self._transport.post(
-                self._url, wire.body, headers=headers, timeouts=timeouts, on_bytes=on_bytes if reader else None
-            )
+                self._url, wire.body, headers=headers, timeouts=timeouts,
+                on_bytes=on_bytes if reader else None, on_sent=lambda: self.lane.sent(ticket),
+            )  # fmt: skip
             if not 200 <= answer.status < 300:
                 refusal = self._dialect.read_refusal(answer.status, answer.headers, answer.body, now=wall())
                 return _Result(refusal=refusal)
-            decoded = reader.close() if reader else self._dialect.decode(answer.body, self.model.quirks, model=request.model)
+            decoded = (
+                reader.close() if reader else self._dialect.decode(answer.body, self.model.quirks, model=request.model)
+            )
         except StreamRefused as error:
             return _Result(refusal=error.refusal, uncertain=True)
         except MalformedReply as error:
@@ -255,7 +258,7 @@ class Endpoint:
         if wait is None:
             wait = min(_FREEZE_MAX_S, _FREEZE_S * 2.0 ** (pushes - 1))
         wait *= 1 + _JITTER * caller.rng.random()
-        concerned = self.lane.push_back(ticket, 0.0 if wait > _PATIENCE_S else wait)
+        concerned = self.lane.push_back(ticket, 0.0 if wait > _PATIENCE_S else wait, unit=refusal.unit)
         if wait > _PATIENCE_S:
             message = f"{self.name} asks to wait for {wait:,.0f} s: {refusal.error.message}"
             self.stopped = ErrorInfo("quota", message, status=refusal.error.status)

@@ -42,13 +42,14 @@ class Refusal:
 
     `verdict`: `pushed_back` (too fast: wait, no attempt is spent), `retry` (an attempt, and a sign of load if `load`),
     `stop` (this endpoint will not answer for the run: key, quota), `fail` (this request can never succeed).
-    `wait` is seconds until the provider may accept again, if it told.
+    `wait` is seconds until the provider may accept again, if it told; `unit` is what there was too much of, if it did.
     """
 
     verdict: Literal["pushed_back", "retry", "stop", "fail"]
     error: ErrorInfo
     wait: float | None = None
     load: bool = False
+    unit: Literal["requests", "tokens"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

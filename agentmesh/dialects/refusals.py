@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ErrorInfo, ErrorKind
 from .base import Refusal
@@ -30,6 +30,8 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 _DAY = re.compile(r"\b(?:TPD|RPD)\b|\bper[ _-]?day\b|PerDay|\bdaily\b|_daily\b", re.IGNORECASE)
+_REQUESTS = re.compile(r"\brequests? per\b|\bRP[SMHD]\b", re.IGNORECASE)
+_TOKENS = re.compile(r"\btokens? per\b|\b[IO]?TP[SMHD]\b", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"request too large|request_too_large", re.IGNORECASE)
 _LIMIT_AND_ASKED = re.compile(r"\blimit:? ([\d,]+).{0,60}?\brequested:? ([\d,]+)", re.IGNORECASE | re.DOTALL)
 _MONEY_IN_400 = re.compile(
@@ -135,7 +137,7 @@ def _refusal(status: int, said: Said, *, wait: float | None, told: bool) -> Refu
     def push_back(kind: ErrorKind, *, load: bool = False) -> Refusal:
         if wait is not None and wait > PARK_AFTER:
             return stop("quota" if kind == "rate" else kind, wait)
-        return Refusal("pushed_back", ErrorInfo(kind, message, status, retryable=True), wait, load)
+        return Refusal("pushed_back", ErrorInfo(kind, message, status, retryable=True), wait, load, _unit(said))
 
     match status:
         case 402:
@@ -175,6 +177,12 @@ def _refusal(status: int, said: Said, *, wait: float | None, told: bool) -> Refu
         case _ if status >= 500 or status < 300:
             return retry("server")
     return fail("bad_request")
+
+
+def _unit(said: Said) -> Literal["requests", "tokens"] | None:
+    """The kind of limit that the message names, if it names one kind only."""
+    requests, tokens = _REQUESTS.search(said.message), _TOKENS.search(said.message)
+    return None if bool(requests) == bool(tokens) else "requests" if requests else "tokens"
 
 
 def _never_fits(said: Said) -> bool:

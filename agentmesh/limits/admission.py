@@ -5,7 +5,11 @@ reserves on every limit that it touches: the account's, its pool's, its model's.
 their common order; a head that does not fit claims the limits that held it back, so that a later call passes it only
 if it touches none of them: a long prompt is never starved by short ones.
 
-A push-back freezes what it concerns. On thaw one probe goes first; its success opens the row again.
+A push-back freezes what it concerns. On thaw one probe goes first; the row is open again when it succeeds, or when it
+has been under way for longer than a refusal takes: replies may take a minute, and refusals come at once.
+
+A provider's bucket stays full until the first call reaches it, and before that connections are made and journals
+written. A lane that is told when calls are sent counts everything up to the first one as admitted at that moment.
 """
 
 from __future__ import annotations
@@ -28,7 +32,10 @@ OrderKey = tuple[float, float, int]
 
 _GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
 _GUARD_MAX_S = 2.0
-_SMALL_BURST_GUARD = 0.02  # where the burst has no room for a guard, it costs rate: at most this share of it
+_GUARD_GROWTH = 1.25  # at a refusal, which also tells where the limit stands: a little is enough
+_GUARD_DECAY = 0.998  # what was learned from a refusal is forgotten over a few hundred calls that went well
+_START_GUARD_S, _START_S = 0.4, 2.0  # by how much more where a burst begins, and how long until that has passed
+_PROBE_MIN_S, _PROBE_REFUSALS = 0.1, 2.0  # a probe is through after so long, and so many times what a refusal took
 _SPARE_DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
 
 
@@ -45,6 +52,8 @@ class Ticket:
     max_tokens: int | None = None
     state: str = "waiting"
     waiting_since: float = 0.0
+    admitted_at: float = 0.0
+    sent_at: float = 0.0
     held: list[tuple[Gauge, float]] = field(default_factory=list)
 
     @property
@@ -61,8 +70,8 @@ class Row:
     """One endpoint of the account: its queue, its limits, and what it has learned."""
 
     __slots__ = (
-        "admitted", "estimate", "frozen_until", "gauges", "in_flight", "model", "probe", "probing", "pushed_back",
-        "reserves_max_tokens", "waiting",
+        "admitted", "estimate", "frozen_until", "gauges", "in_flight", "model", "probe", "probe_s", "probing",
+        "pushed_back", "reserves_max_tokens", "waiting",
     )  # fmt: skip
 
     def __init__(self, model: str, gauges: tuple[Gauge, ...]) -> None:
@@ -76,6 +85,7 @@ class Row:
         self.frozen_until: float | None = None
         self.probing = False  # thawed, and the first call since has not succeeded yet
         self.probe: Ticket | None = None
+        self.probe_s = _PROBE_MIN_S  # a probe that was not refused by then will not be
         self.reserves_max_tokens = all(g.limit.reserves in ("sum", "max") for g in gauges if "tokens" in g.limit.unit)
 
     def __repr__(self) -> str:
@@ -83,15 +93,17 @@ class Row:
 
 
 class Admission:
-    """All decisions of one account's lane. `limits` are (scope, limit): scope is `account`, `pool:NAME` or `model`."""
+    """All decisions of one account's lane. With `told_sent`, limits count from the first `sent` of a call on."""
 
-    def __init__(self, account: str, account_limits: Sequence[Limit], now: float) -> None:
+    def __init__(self, account: str, account_limits: Sequence[Limit], now: float, *, told_sent: bool = False) -> None:
         self.account = account
+        self._told_sent = told_sent
         self.rows: dict[str, Row] = {}
-        self._account = tuple(Gauge(limit, account, now) for limit in account_limits)
+        self._account = self._new_gauges(account_limits, account, now)
         self._pools: dict[str, tuple[Gauge, ...]] = {}
         self._gauges: list[Gauge] = list(self._account)
         self._guard_s = _GUARD_S
+        self._guarded_at = -math.inf
         self._peak = 0
         self.in_flight = 0
         self.waiting = 0
@@ -110,16 +122,22 @@ class Admission:
     ) -> Row:
         """The row of a model, made when it is first asked for."""
         if (row := self.rows.get(model)) is None:
-            own = tuple(Gauge(limit, model, now) for limit in limits)
+            own = self._new_gauges(limits, model, now)
             shared: tuple[Gauge, ...] = ()
             if pool is not None:
                 if pool not in self._pools:
-                    self._pools[pool] = tuple(Gauge(limit, f"pool {pool}", now) for limit in pool_limits)
+                    self._pools[pool] = self._new_gauges(pool_limits, f"pool {pool}", now)
                     self._gauges += self._pools[pool]
                 shared = self._pools[pool]
             self._gauges += own
             row = self.rows[model] = Row(model, self._account + shared + own)
         return row
+
+    def _new_gauges(self, limits: Sequence[Limit], scope: str, now: float) -> tuple[Gauge, ...]:
+        gauges = tuple(Gauge(limit, scope, now) for limit in limits)
+        for gauge in gauges:
+            gauge.begun = gauge.limit.unit == "in_flight" or not self._told_sent
+        return gauges
 
     def enqueue(
         self, row: Row, *, characters: int, kind: str, max_tokens: int | None, order: OrderKey, now: float
@@ -145,6 +163,9 @@ class Admission:
 
     def admit(self, now: float) -> tuple[list[Ticket], float]:
         """Everyone who may go now, and seconds until somebody else might (inf: not by time alone)."""
+        for gauge in self._gauges:
+            if not gauge.begun:
+                gauge.restart(now)
         admitted: list[Ticket] = []
         soonest = math.inf
         claimed: set[int] = set()
@@ -170,7 +191,12 @@ class Admission:
             if now < row.frozen_until:
                 return row.frozen_until - now
             row.frozen_until, row.probing, row.probe = None, True, None
-        return math.inf if row.probing and row.probe is not None else 0.0
+        if row.probe is not None:
+            wait = row.probe.sent_at + row.probe_s - now
+            if wait > 0.0:
+                return wait
+            row.probing, row.probe = False, None
+        return 0.0
 
     def _wait_of_limits(self, row: Row, ticket: Ticket, now: float, claimed: set[int]) -> float:
         longest = 0.0
@@ -178,7 +204,7 @@ class Admission:
             if id(gauge) in claimed:
                 longest = math.inf  # whoever claimed it will say when
                 continue
-            wait = gauge.meter.wait(self._need(gauge, ticket), now, margin=self._margin(gauge, row))
+            wait = gauge.meter.wait(self._need(gauge, ticket), now, margin=self._margin(gauge, row, now))
             if wait > 0.0:
                 claimed.add(id(gauge))
                 longest = max(longest, wait)
@@ -191,6 +217,7 @@ class Admission:
             gauge.take(need, now)
             ticket.held.append((gauge, need))
         ticket.state = "admitted"
+        ticket.admitted_at = ticket.sent_at = now
         if row.probing:
             row.probe = ticket
         row.in_flight += 1
@@ -199,6 +226,17 @@ class Admission:
         self.waiting -= 1
         self._peak = max(self._peak, self.in_flight)
         return ticket
+
+    def sent(self, ticket: Ticket, now: float) -> None:
+        """An admitted call is on its way: from now on, if not before, the provider counts."""
+        ticket.sent_at = now
+        self._begin(ticket, now)
+
+    def _begin(self, ticket: Ticket, now: float) -> None:
+        for gauge, _ in ticket.held:
+            if not gauge.begun:
+                gauge.restart(now)
+                gauge.begun = True
 
     def settle(
         self,
@@ -210,7 +248,10 @@ class Admission:
         ok: bool = True,
     ) -> None:
         """A call has ended: slots come back, and what was reserved is corrected to what was really used, if known."""
+        self._begin(ticket, now)  # whatever became of it, the provider may have counted it
         row = ticket.row
+        if ok:
+            self._guard_s = max(_GUARD_S, self._guard_s * _GUARD_DECAY)
         if ok and input_tokens is not None:
             row.estimate.observe(
                 ticket.kind, ticket.characters, estimated=ticket.expected,
@@ -241,17 +282,22 @@ class Admission:
                 ticket.row.probe = None
             self._leave(ticket)
 
-    def push_back(self, ticket: Ticket, wait: float, now: float) -> tuple[str, ...]:
+    def push_back(self, ticket: Ticket, wait: float, now: float, *, unit: str | None = None) -> tuple[str, ...]:
         """The provider refused an admitted call as too fast: nothing of what it concerns goes for `wait` seconds.
 
         The account's own limits concern all of its models; otherwise only this model is frozen. Returns the models.
+        `unit` is `requests` or `tokens` where the provider said which limit it was; else all may have been.
         """
-        self._guard_s = min(_GUARD_MAX_S, self._guard_s * 1.5)
+        self._begin(ticket, now)
+        if ticket.admitted_at >= self._guarded_at:  # what was in flight already is refused for the same reason
+            self._guard_s, self._guarded_at = min(_GUARD_MAX_S, self._guard_s * _GUARD_GROWTH), now
         row = ticket.row
+        row.probe_s = max(_PROBE_MIN_S, _PROBE_REFUSALS * (now - ticket.sent_at))
         row.pushed_back += 1
+        named = {id(gauge) for gauge, _ in ticket.held if unit is not None and gauge.limit.unit.endswith(unit)}
         for gauge, held in ticket.held:
             gauge.release(held, now)
-            if gauge.limit.unit != "in_flight":
+            if gauge.limit.unit != "in_flight" and (not named or id(gauge) in named):
                 # When the wait is over, one call of this size fits, and not more.
                 gauge.meter.lower(min(held, gauge.limit.capacity) - wait * gauge.limit.per_second, now)
         if row.probe is ticket:
@@ -276,14 +322,17 @@ class Admission:
             return limit.reserved(ticket.input_tokens, output)
         return limit.used(ticket.input_tokens, ticket.output_tokens)
 
-    def _margin(self, gauge: Gauge, row: Row) -> float:
+    def _margin(self, gauge: Gauge, row: Row, now: float) -> float:
         """Units kept spare: for ways of different length to the server, and for estimates that were too low."""
         limit = gauge.limit
         if limit.unit == "in_flight":
             return 0.0
-        guard = self._guard_s * limit.per_second
+        guard_s = self._guard_s
+        if self._told_sent:  # the first calls of a burst wait for connections, and for each other
+            guard_s += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
+        guard = guard_s * limit.per_second
         if limit.unit == "requests":
-            return guard if limit.capacity >= 1 + guard else min(guard, _SMALL_BURST_GUARD)
+            return guard
         spare = _SPARE_DEVIATIONS * row.estimate.deviation * math.sqrt(row.in_flight)
         return min(guard + spare, 0.25 * limit.capacity)
 
@@ -310,7 +359,10 @@ class Admission:
         wait = None
         if row.waiting:
             wait = self._wait_of_row(row, now) or max(
-                (g.meter.wait(self._need(g, row.waiting[0]), now, margin=self._margin(g, row)) for g in row.gauges),
+                (
+                    g.meter.wait(self._need(g, row.waiting[0]), now, margin=self._margin(g, row, now))
+                    for g in row.gauges
+                ),
                 default=0.0,
             )
         frozen = row.frozen_until - now if row.frozen_until and row.frozen_until > now else None

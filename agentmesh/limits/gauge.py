@@ -14,12 +14,17 @@ _RECENT_S = 10
 class Gauge:
     """One limit of `scope` (the account, a pool or a model), with its meter and its history."""
 
-    __slots__ = ("_bound_s", "_busy", "_cells", "_first", "_level_s", "_stamp", "_used", "limit", "meter", "scope")
+    __slots__ = (
+        "_bound_s", "_busy", "_cells", "_first", "_level_s", "_stamp", "_used", "begun", "full_at", "limit", "meter",
+        "scope",
+    )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
         self.limit = limit
         self.scope = scope
         self.meter: Meter = meter(limit, now)
+        self.full_at = now  # when everything was free the last time
+        self.begun = True  # whether the provider has begun to count
         self._used = 0.0  # units, in all; for slots: now
         self._level_s = 0.0  # for slots: units x seconds
         self._cells = [(0, 0.0)] * _RECENT_S  # (second, units), a ring
@@ -35,8 +40,17 @@ class Gauge:
         """Count an admission."""
         if self._first is None:
             self._first = now
+        if self.meter.level(now) >= self.limit.capacity:
+            self.full_at = now
         self.meter.take(amount, now)
         self._count(amount, now)
+
+    def restart(self, now: float) -> None:
+        """The provider has seen nothing yet: what was taken counts as taken now."""
+        if self._first is not None:
+            self._first = self.full_at = now
+            self.meter = meter(self.limit, now)
+            self.meter.take(self._used, now)
 
     def release(self, amount: float, now: float) -> None:
         """What was taken was not used, or is used no longer (slots)."""

@@ -29,14 +29,19 @@ enough that a suspended coroutine (8 kB) for each of them weighs nothing."""
 
 
 class Lane:
-    """One account's lane. `serve` must run in a task group of whoever owns it, until it is cancelled."""
+    """One account's lane. `serve` must run in a task group of whoever owns it, until it is cancelled.
 
-    def __init__(self, account: str, account_limits: Sequence[Limit] = (), *, simulated: bool = False) -> None:
+    With `told_sent`, no time passes for the limits until the first call is `sent`.
+    """
+
+    def __init__(
+        self, account: str, account_limits: Sequence[Limit] = (), *, simulated: bool = False, told_sent: bool = False
+    ) -> None:
         self.account = account
         self.simulated = simulated
         if not any(limit.unit == "in_flight" for limit in account_limits):
             account_limits = [*account_limits, Limit("in_flight", IN_FLIGHT)]
-        self._admission = Admission(account, account_limits, monotonic())
+        self._admission = Admission(account, account_limits, monotonic(), told_sent=told_sent)
         self._admitted: dict[Ticket, anyio.Event] = {}
         self._wake = anyio.Event()
         self._alarm = math.inf  # when the timer rings
@@ -84,6 +89,10 @@ class Lane:
             self.cancel(ticket)
             raise
 
+    def sent(self, ticket: Ticket) -> None:
+        """The first bytes of an admitted call have left."""
+        self._admission.sent(ticket, monotonic())
+
     def settle(
         self, ticket: Ticket, *, input_tokens: int | None = None, output_tokens: int | None = None, ok: bool = True
     ) -> None:
@@ -91,9 +100,12 @@ class Lane:
         self._admission.settle(ticket, monotonic(), input_tokens=input_tokens, output_tokens=output_tokens, ok=ok)
         self._pump()
 
-    def push_back(self, ticket: Ticket, wait: float) -> tuple[str, ...]:
-        """The provider said: too fast. Returns the models that are frozen now, for `wait` seconds."""
-        frozen = self._admission.push_back(ticket, wait, monotonic())
+    def push_back(self, ticket: Ticket, wait: float, *, unit: str | None = None) -> tuple[str, ...]:
+        """The provider said: too fast. Returns the models that are frozen now, for `wait` seconds.
+
+        `unit` is `requests` or `tokens` where it said of what there was too much.
+        """
+        frozen = self._admission.push_back(ticket, wait, monotonic(), unit=unit)
         self._pump()
         return frozen
 

@@ -66,16 +66,21 @@ class Endpoints:
     def _lane(self, model: ResolvedModel) -> Lane:
         key = (model.base_url, model.account)
         if key not in self._lanes:
-            self._lanes[key] = Lane(model.account, model.limits_of("account"), simulated=model.simulated)
+            self._lanes[key] = Lane(
+                model.account, model.limits_of("account"), simulated=model.simulated,
+                told_sent=not self._in_process(model),
+            )  # fmt: skip
             self._services.start_soon(self._lanes[key].serve, name=f"lane {model.account}")
         return self._lanes[key]
 
     def _transport(self, model: ResolvedModel) -> Transport:
-        scheme, _, _ = model.base_url.partition("://")
-        kind = f"{_IN_PROCESS}:{model.provider}" if scheme == _IN_PROCESS and self._given is None else "network"
+        kind = f"{_IN_PROCESS}:{model.provider}" if self._in_process(model) else "network"
         if kind not in self._transports:
             self._transports[kind] = Transport(self._http(kind, model), event_hooks=self._hooks)
         return self._transports[kind]
+
+    def _in_process(self, model: ResolvedModel) -> bool:
+        return self._given is None and model.base_url.startswith(f"{_IN_PROCESS}://")
 
     def _http(self, kind: str, model: ResolvedModel) -> httpx.AsyncBaseTransport:
         if kind != "network":
