@@ -38,9 +38,7 @@ class _Line:
 _FIGURES = ("in flight", "waiting", "next", "pushed back")
 
 
-def lane_lines(
-    lanes: Sequence[LaneStatistics], *, width: int, limit: int, blocks: bool = True
-) -> list[Text]:
+def lane_lines(lanes: Sequence[LaneStatistics], *, width: int, limit: int, blocks: bool = True) -> list[Text]:
     """The table with its head, at most `width` cells wide and about `limit` lines high."""
     rows = [row for lane in lanes for row in _rows(lane)]
     kept = _most_telling(rows, limit - 1)

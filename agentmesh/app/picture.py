@@ -136,9 +136,7 @@ class Picture:
     whether the run can be looked into later with `agentmesh show`.
     """
 
-    def __init__(
-        self, *, budget_usd: float | None = None, journal: bool = True
-    ) -> None:
+    def __init__(self, *, budget_usd: float | None = None, journal: bool = True) -> None:
         self.budget_usd = budget_usd
         self.name = ""
         self.run = ""
