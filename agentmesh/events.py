@@ -19,7 +19,7 @@ from .messages import Reply, Request
 from .outcome import Outcome, Usage
 
 __all__ = [
-    "EVENT_TYPES", "CallEnded", "CallIntent", "CollectionClosed", "Emit", "Event", "LaneFrozen", "LaneThawed",
+    "EVENT_TYPES", "CallEnded", "CallIntent", "CollectionClosed", "Emit", "Event", "LaneFrozen",
     "MatchEnded", "Notice", "RunEnded", "RunStarted", "RunStatus", "Standing", "StandingsChanged", "TaskAdded",
     "TaskEnded", "TaskStarted", "read_event", "write_event",
 ]  # fmt: skip
@@ -114,22 +114,13 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneFrozen:
-    """A lane admits nothing for `concerns` (the account or an endpoint) for `seconds`, because it was pushed back."""
+    """A lane admits nothing for `concerns` (a model, or the account as a whole) for `seconds`: it was pushed back."""
 
     at: float
     account: str
     concerns: str
     seconds: float
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneThawed:
-    """A frozen lane admits again."""
-
-    at: float
-    account: str
-    concerns: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,14 +194,14 @@ class RunEnded:
 
 
 Event = (
-    RunStarted | TaskAdded | CollectionClosed | TaskStarted | CallIntent | CallEnded | LaneFrozen | LaneThawed
+    RunStarted | TaskAdded | CollectionClosed | TaskStarted | CallIntent | CallEnded | LaneFrozen
     | TaskEnded | MatchEnded | StandingsChanged | Notice | RunEnded
 )  # fmt: skip
 Emit = Callable[[Event], None]
 """Where events go: synchronous, never waits, never raises for a reader's fault."""
 
 EVENT_TYPES: tuple[type[Any], ...] = (
-    RunStarted, TaskAdded, CollectionClosed, TaskStarted, CallIntent, CallEnded, LaneFrozen, LaneThawed,
+    RunStarted, TaskAdded, CollectionClosed, TaskStarted, CallIntent, CallEnded, LaneFrozen,
     TaskEnded, MatchEnded, StandingsChanged, Notice, RunEnded,
 )  # fmt: skip
 """In the order of their numbers in the journal: append only."""

@@ -15,7 +15,7 @@ _SHORT = 40  # characters of a scalar that may stand for itself
 
 def encode_key(key: Any) -> str:
     """One key as addresses have it: characters beyond `[A-Za-z0-9._-]` are %-encoded."""
-    return quote(str(key), safe="").replace("~", "%7E") or "%00"
+    return quote(str(key), safe="", errors="surrogatepass").replace("~", "%7E") or "%00"
 
 
 def key_of(element: Any) -> str:
@@ -41,6 +41,11 @@ class Keys:
         self._seen: dict[str, int] = {}
 
     def unique(self, key: str) -> str:
-        """The key itself the first time, with its number after that."""
+        """The key itself the first time, with its number after that; one that came with a number is passed over."""
         count = self._seen[key] = self._seen.get(key, 0) + 1
-        return key if count == 1 else f"{key}~{count}"
+        if count == 1:
+            return key
+        while f"{key}~{count}" in self._seen:
+            count += 1
+        self._seen[key], self._seen[f"{key}~{count}"] = count, 1
+        return f"{key}~{count}"

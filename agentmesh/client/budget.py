@@ -107,9 +107,11 @@ class Budget:
         if self._freed is None:
             self._freed = anyio.Event()
         left = math.inf if self.time is None or self._began is None else self._began + self.time - monotonic()
-        with anyio.move_on_after(None if left == math.inf else max(0.0, left)):
-            await self._freed.wait()
-        self._waiting -= 1
+        try:
+            with anyio.move_on_after(None if left == math.inf else max(0.0, left)):
+                await self._freed.wait()
+        finally:
+            self._waiting -= 1
 
     def _bounds(self) -> tuple[float | None, float | None, float | None]:
         return self.usd, self.tokens, self.calls

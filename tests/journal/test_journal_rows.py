@@ -17,7 +17,6 @@ from agentmesh.events import (
     CollectionClosed,
     Event,
     LaneFrozen,
-    LaneThawed,
     MatchEnded,
     Notice,
     RunEnded,
@@ -47,7 +46,6 @@ EVENTS: list[Event] = [
     CallIntent(**CALL, request=Request("small", (Message("user", SECRET), Message("assistant", opaque=OPAQUE)))),
     CallEnded(**CALL, result="ok", seconds=1.0, reply=REPLY, error=QUOTED, usage=Usage(1, input_tokens=3)),
     LaneFrozen(at=1.0, account="sim", concerns="sim", seconds=2.0, reason="429"),
-    LaneThawed(at=1.0, account="sim", concerns="sim"),
     TaskEnded(at=1.0, outcome=Outcome("review", "a", state="failed", item=SECRET, value=SECRET, error=QUOTED)),
     MatchEnded(at=1.0, address="contest/a+b/1", first="a", second="b", score=1.0, judge="judge", error=QUOTED),
     StandingsChanged(
@@ -94,7 +92,7 @@ def test_without_content_figures_and_plain_errors_stay() -> None:
 def test_rows_say_whom_they_concern() -> None:
     assert [(row.task, row.attempt) for row in (encode(1, event) for event in EVENTS)] == [
         (None, None), ("review/a/2", None), ("review", None), ("review/a", None), ("review/a", 2), ("review/a", 2),
-        (None, None), (None, None), ("review/a", None), ("contest/a+b/1", None), ("contest", None), (None, None),
+        (None, None), ("review/a", None), ("contest/a+b/1", None), ("contest", None), (None, None),
         (None, None),
     ]  # fmt: skip
 
