@@ -15,6 +15,7 @@ help:
 
 demo: .venv/installed
 	@.venv/bin/agentmesh run hypotheses
+	@echo "            (agentmesh is .venv/bin/agentmesh here; after  . .venv/bin/activate  it is agentmesh)" >&2
 
 test: .venv/installed-test
 	$(PY) -m ruff check
