@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
+from ..clock import monotonic
 from ..errors import ErrorKind
 from ..events import Emit
 from ..limits.admission import OrderKey
@@ -22,26 +24,60 @@ class Halted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often to try, the first time included, and for which kinds of error (None: all that waiting may cure)."""
+    """How often to try, the first time included, and for which kinds of error (None: all that waiting may cure).
+
+    Raises ValueError for a number below 1 and for kinds that there are not.
+    """
 
     attempts: int = 4
     on: Sequence[ErrorKind] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.attempts, int) or isinstance(self.attempts, bool) or self.attempts < 1:
+            raise ValueError(f"attempts must be a whole number from 1 on, not {self.attempts!r}")
+        kinds = get_args(ErrorKind)
+        if self.on is not None and (wrong := [kind for kind in self.on if kind not in kinds]):
+            raise ValueError(f"there are no errors of kind {', '.join(map(str, wrong))}; there are {', '.join(kinds)}")
 
     def allows(self, attempt: int, kind: ErrorKind) -> bool:
         """Whether one more try may follow `attempt` tries, the last of which ended in an error of this kind."""
         return attempt < self.attempts and (self.on is None or kind in self.on)
 
 
-@dataclass(eq=False, slots=True)
 class Stopwatch:
-    """A task's timeout over its attempts: it runs only while a call is in flight, never while one waits for a lane."""
+    """A task's timeout over its attempts: it runs while a call is in flight, never while all wait for a lane.
 
-    limit: float
-    used: float = 0.0
+    Calls that are in flight at once, such as the matches of a tournament, use the same time. `limit` in seconds.
+    """
+
+    __slots__ = ("_in_flight", "_since", "_used", "limit")
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._used = 0.0
+        self._in_flight = 0
+        self._since = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Stopwatch {self._used:g} of {self.limit:g} s, {self._in_flight} in flight>"
+
+    def start(self) -> None:
+        """One more call is in flight."""
+        if not self._in_flight:
+            self._since = monotonic()
+        self._in_flight += 1
+
+    def stop(self) -> None:
+        """One of them has ended."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._used += monotonic() - self._since
 
     @property
     def left(self) -> float:
-        return max(0.0, self.limit - self.used)
+        """Seconds that are left."""
+        running = monotonic() - self._since if self._in_flight else 0.0
+        return max(0.0, self.limit - self._used - running)
 
 
 @dataclass(eq=False, slots=True)

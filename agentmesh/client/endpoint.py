@@ -81,6 +81,8 @@ class Endpoint:
         while True:
             if self.stopped is not None:
                 raise CallFailed(self.stopped)
+            if caller.stopwatch is not None and caller.stopwatch.left <= 0.0:
+                raise CallFailed(ErrorInfo("timeout", f"the {caller.stopwatch.limit:g} s of {caller.kind} are over"))
             reservation = await caller.budgets.reserve(
                 usd=self._highest_usd(request, caller), tokens=self._highest_tokens(request)
             )
@@ -158,11 +160,13 @@ class Endpoint:
         try:
             await caller.durable()
             began = monotonic()
+            if caller.stopwatch is not None:
+                caller.stopwatch.start()
             result = await self._send(request, wire, caller, ticket, on_text=on_text)
         finally:
             seconds = 0.0 if began is None else monotonic() - began
-            if caller.stopwatch is not None:
-                caller.stopwatch.used += seconds
+            if caller.stopwatch is not None and began is not None:
+                caller.stopwatch.stop()
             if began is None:
                 result = _Result(refusal=_cancelled(), sent=False)
             self._settle(result, ticket, reservation)

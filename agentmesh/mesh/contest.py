@@ -17,9 +17,10 @@ import anyio
 from ..agents.agent import Agent, Handle
 from ..agents.output import OutputType
 from ..clock import monotonic, wall
-from ..errors import BudgetExceeded, CallFailed, ErrorInfo
-from ..events import MatchEnded, Standing, StandingsChanged
+from ..errors import CallFailed, ErrorInfo, UserError
+from ..events import MatchEnded, Notice, Standing, StandingsChanged
 from ..flow.graph import Node
+from ..keys import Keys
 from ..outcome import Address
 from ..ranking import Match, Stop, Tournament, TournamentStatistics, Verdict, judge_prompt, score_of
 from ..template import Template
@@ -38,38 +39,46 @@ _TELL_S = 0.2  # between two standings told: more often nobody can read, and eac
 class Matches:
     """The play of one tournament: `enter` and `complete` are told from outside, `perform` runs the matches.
 
-    `entrant` is the template of what the judge sees of an item; a match is a call of the task, found at
-    `TASK/FIRST+SECOND/NUMBER`.
+    A match is a call of the task, found at `TASK/FIRST+SECOND/NUMBER`. `criteria` may be a function, which is asked
+    when the matches begin.
     """
 
     def __init__(
-        self, judge: Agent[Any], *, criteria: str, entrant: str | Callable[[Any], str], stop: Stop | None, seed: str
+        self, judge: Agent[Any], *, criteria: str | Callable[[], str], stop: Stop | None, seed: str
     ) -> None:  # fmt: skip
         self.judge = _as_judge(judge)
         self._criteria = criteria
-        template = Template(entrant, name="entrant") if isinstance(entrant, str) else None
-        self._show: Callable[[Any], str] = (
-            entrant if callable(entrant) else lambda item: template.render({"item": item})  # type: ignore[union-attr]
-        )
         self._tournament = Tournament(random.Random(seed), stop=stop)
+        self._arrived: list[tuple[str, Any, Callable[[], str]]] = []
+        self._all_arrived = False
+        self._refused: list[str] = []
         self._texts: dict[str, str] = {}
         self._changed = anyio.Event()
         self._last_error: ErrorInfo | None = None
-        self._over: BudgetExceeded | None = None
+        self._over: Exception | None = None
         self._told_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Matches {self._tournament!r}>"
 
-    def enter(self, key: str, item: Any) -> None:
-        """An entrant has appeared."""
-        self._texts[key] = self._show(item)
-        self._tournament.add(key, item)
+    def enter(self, key: str, item: Any, *, show: Callable[[], str]) -> None:
+        """An entrant has appeared. What the judge sees of it is asked for when it joins; see `refuse`."""
+        self._arrived.append((key, item, show))
+        self.notify()
+
+    def refuse(self, key: str, error: ErrorInfo) -> None:
+        """What appeared cannot be judged: it does not join, and the run says so."""
+        self._refused.append(f"{key} does not take part: {error.message}")
         self.notify()
 
     def complete(self) -> None:
         """No more entrants will come."""
-        self._tournament.complete_entrants()
+        self._all_arrived = True
+        self.notify()
+
+    def give_up(self, error: ErrorInfo) -> None:
+        """There can be no tournament."""
+        self._over = CallFailed(error)
         self.notify()
 
     def standings(self) -> tuple[Standing, ...]:
@@ -86,17 +95,18 @@ class Matches:
 
     async def perform(self, job: Job) -> tuple[Standing, ...]:
         """Run matches until the tournament is over. Raises CallFailed if none of them could be judged."""
+        criteria = self._criteria if isinstance(self._criteria, str) else self._criteria()
         async with anyio.create_task_group() as group:
-            while not self._tournament.finished and self._over is None:
-                while self._tournament.statistics().in_flight < self._width():
+            while self._over is None:
+                self._let_join(job)
+                while not self._tournament.finished and self.statistics().in_flight < self._width():
                     match = self._tournament.next_match()
                     if match is None:
                         break
-                    group.start_soon(self._play, match, job)
-                if not self._tournament.finished:
-                    await self._changed.wait()
-            if self._over is None:
-                group.cancel_scope.cancel()  # what is still in flight can change nothing any more
+                    group.start_soon(self._play, match, job, criteria)
+                if self._tournament.finished:
+                    break
+                await self._changed.wait()
         if self._over is not None:
             raise self._over
         statistics = self.statistics()
@@ -105,22 +115,44 @@ class Matches:
         self._tell(job, last=True)
         return self.standings()
 
-    def _width(self) -> int:
-        return min(_MATCHES_AT_A_TIME, 2 * self._tournament.statistics().entrants)
+    def _let_join(self, job: Job) -> None:
+        """Those who have appeared take part from now on; the first standings, without a match, are told at once."""
+        arrived, self._arrived = self._arrived, []
+        for key, item, show in arrived:
+            try:
+                self._texts[key] = show()
+            except UserError as problem:
+                self._refused.append(f"{key} does not take part: {problem}")
+                continue
+            self._tournament.add(key, item)
+        for refused in self._refused:
+            text = f"{job.node.address}: {refused}"
+            job.run.record.emit(Notice(at=wall(), level="warning", text=text))
+        self._refused.clear()
+        complete = self._all_arrived and not self.statistics().complete
+        if complete:
+            self._tournament.complete_entrants()
+        if complete or self._told_at == -math.inf:
+            self._tell(job, last=True)
 
-    async def _play(self, match: Match, job: Job) -> None:
+    def _width(self) -> int:
+        return min(_MATCHES_AT_A_TIME, 2 * self.statistics().entrants)
+
+    async def _play(self, match: Match, job: Job, criteria: str) -> None:
         address = f"{job.node.address}/{match.first}+{match.second}/{match.meeting}"
         caller = replace(job.caller, address=address)
         score, error = None, None
         try:
-            prompt = judge_prompt(self._criteria, self._texts[match.first], self._texts[match.second])
+            prompt = judge_prompt(criteria, self._texts[match.first], self._texts[match.second])
             score = score_of(await answer(replace(job, caller=caller), self.judge, prompt))
         except CallFailed as failure:
             self._last_error = error = failure.error
-        except BudgetExceeded as over:
-            self._over = over
+            if job.caller.stopwatch is not None and job.caller.stopwatch.left <= 0.0:
+                self._over = self._over or failure
+        except Exception as over:  # noqa: BLE001 - a budget or the run has ended, or something is broken: raised above
+            self._over = self._over or over
         self._tournament.record(match, score)
-        if self._over is None:
+        if score is not None or error is not None:
             job.run.record.emit(
                 MatchEnded(
                     at=wall(), address=address, first=match.first, second=match.second, score=score,
@@ -137,10 +169,11 @@ class Matches:
             return
         self._told_at = at
         now = self.statistics()
+        top = self.standings()[:_SHOWN] if now.matches else ()
         job.run.record.emit(
             StandingsChanged(
                 at=wall(), task=job.node.address.task, entrants=now.entrants, matches=now.matches, failed=now.failed,
-                limit=now.limit, regret=now.regret, top=self.standings()[:_SHOWN],
+                limit=now.limit, regret=now.regret, top=top,
             )
         )  # fmt: skip
 
@@ -202,14 +235,22 @@ def start_contest(
     name: str, priority: float,
 ) -> Contest:  # fmt: skip
     """Put a tournament of these tasks' values into the graph; those that do not succeed do not join."""
-    matches = Matches(judge, criteria=criteria, entrant=entrant, stop=stop, seed=f"{run.seed}/{name}")
-    nodes = [one._node for one in entrants]
+    matches = Matches(judge, criteria=criteria, stop=stop, seed=f"{run.seed}/{name}")
+    nodes = list(dict.fromkeys(one._node for one in entrants))
+    keys, template = Keys(), Template(entrant, name=f"the entrant text of {name}")
+    key_of_node = {node: keys.unique(node.address.tail or node.address.task) for node in nodes}
+
+    def join(node: Node) -> None:
+        if node.outcome is not None and node.outcome.ok:
+            value = node.outcome.value
+            matches.enter(key_of_node[node], value, show=lambda: template.render({"item": value}))
+
     field = run.runner.state.group(name, nodes)
-    field.on_item.append(lambda node: _join(matches, node))
+    field.on_item.append(join)
     field.on_complete.append(matches.complete)
     for node in nodes:
         if node.ended:
-            _join(matches, node)
+            join(node)
     if field.complete:
         matches.complete()
     node = run.add(contest_work(matches, judge), address=Address(name), priority=priority)
@@ -223,9 +264,3 @@ def contest_work(matches: Matches, judge: Agent[Any], *, on_failure: OnFailure =
         matches.perform, agent=judge.name, retry=judge.retry, attempt_timeout=judge.timeout,
         budgets=() if judge.budget is None else (judge.budget,), on_failure=on_failure,
     )  # fmt: skip
-
-
-def _join(matches: Matches, node: Node) -> None:
-    if node.outcome is not None and node.outcome.ok:
-        address = node.address
-        matches.enter(address.tail or address.task, node.outcome.value)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from ..template import Expression
 from .drafts import Draft, limits_of, stop_of
 from .names import Names, Seen, task_references
 from .plan import OutputPlan, RankPlan, TaskPlan
@@ -15,7 +16,8 @@ from .texts import Texts
 
 __all__ = ["make_outputs", "plan_task"]
 
-_EARLY = ("source", "samples")
+_EARLY = ("source", "samples", "key")
+_STREAMS = ("items", "flat")
 
 
 def plan_task(
@@ -23,10 +25,8 @@ def plan_task(
 ) -> TaskPlan:
     """The plan of one task, all parts of which are there."""
     spec = draft.spec
-    streams = dict.fromkeys(s.task for s in draft.sources if s.task is not None and s.form in ("items", "flat"))
-    early = task_references(use for use in draft.uses if use.role in _EARLY)
-    late = task_references(use for use in draft.uses if use.role not in _EARLY)
-    before = tuple(name for name in early if name not in streams and name not in seen.chain)
+    streams = dict.fromkeys(s.task for s in draft.sources if s.task is not None and s.form in _STREAMS)
+    before = _before(draft, seen)
     return TaskPlan(
         name=draft.name,
         kind=draft.kind,
@@ -52,11 +52,30 @@ def plan_task(
         names=frozenset(seen.names),
         streams=tuple(streams),
         before=before,
-        waits=tuple(name for name in late if name not in seen.chain and name not in streams and name not in before),
+        waits=tuple(name for name in _late(draft, seen) if name not in before),
         order=draft.needs,
         so_far=tuple(task_references(draft.uses, so_far=True)),
         path=path,
     )
+
+
+def _before(draft: Draft, seen: Seen) -> tuple[str, ...]:
+    """The tasks without which elements, their keys or their number cannot be said."""
+    whole = [source.value.data for source in draft.sources if source.form not in _STREAMS]
+    told = [expression for expression in whole if isinstance(expression, Expression)]
+    found = {ref.path[0]: None for one in told for ref in one.names() if ref.root == "tasks" and ref.path}
+    early = task_references(use for use in draft.uses if use.role in ("samples", "key"))
+    return tuple(found | {name: None for name in early if name not in seen.chain})
+
+
+def _late(draft: Draft, seen: Seen) -> tuple[str, ...]:
+    """The tasks that an item reads beside its own chain. The texts of a tournament itself have no chain."""
+    found: dict[str, None] = {}
+    for use in draft.uses:
+        if use.role not in _EARLY:
+            chain = () if draft.kind == "rank" and use.role != "entrant" else seen.chain
+            found |= {name: None for name in task_references([use]) if name not in chain}
+    return tuple(found)
 
 
 def _rank(draft: Draft) -> RankPlan | None:

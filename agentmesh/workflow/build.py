@@ -6,14 +6,16 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import CallFailed, ErrorInfo
-from ..flow.graph import Collection, Node
+from ..client.caller import Halted
+from ..errors import CallFailed, ErrorInfo, UserError
+from ..flow.graph import Collection, Node, Require
+from ..keys import key_of
 from ..mesh.contest import Matches
 from ..mesh.run import Run
 from ..mesh.work import Job, Work
 from ..outcome import Address
-from ..references import TemplateProblem
-from .expand import Element, Expansion, key_of_elements
+from ..template import Expression, TemplateProblem
+from .expand import Element, Expansion
 from .plan import Source, TaskPlan, Workflow
 from .tasks import TaskState
 from .views import Item, Scoped, SoFarView, TasksView
@@ -29,7 +31,8 @@ class Build:
         self.run = run
         self.workflow = workflow
         self.tasks: dict[str, TaskState] = {}
-        self._works = Works(run, workflow, self.scope)
+        self._works = Works(run, workflow, scope=self.scope, wait_for=self._wait_for)
+        self._so_far = SoFarView(self.tasks)
 
     def build(self) -> None:
         """Put the whole workflow into the graph; collections go on growing while the run runs."""
@@ -38,20 +41,17 @@ class Build:
         for plan in plans:
             if plan.is_collection:
                 self._when_ended(plan.before, functools.partial(self._expand, plan))
-            elif plan.kind == "rank":
+            elif plan.rank is not None:
                 self._start_contest(plan)
             else:
-                self.tasks[plan.name].set_node(self._add(plan, Address(plan.name), Scoped()))
+                work = self._works.of(plan, Scoped())
+                self.tasks[plan.name].set_node(self._add(plan, Address(plan.name), work=work, lane=self._lane(plan)))
 
     def scope(self, item: Scoped | None = None) -> dict[str, Any]:
         """What the texts and expressions of an item see; without one, what those of the workflow's outputs do."""
-        chain = item.chain if item is not None else {}
-        scope = {
-            "inputs": self.workflow.inputs, "tasks": TasksView(self.tasks, chain), "so_far": SoFarView(self.tasks),
-        }  # fmt: skip
-        if item is not None:
-            scope |= {name: value.value if isinstance(value, Item) else value for name, value in item.names.items()}
-        return scope
+        tasks = TasksView(self.tasks, item.chain if item is not None else {})
+        scope = {"inputs": self.workflow.inputs, "tasks": tasks, "so_far": self._so_far}
+        return scope if item is None else scope | item.values()
 
     # --- collections
 
@@ -71,130 +71,218 @@ class Build:
             self.tasks[name].when_ended(count_off)
 
     def _expand(self, plan: TaskPlan) -> None:
-        """Let the items of a collection come. What it cannot be made from becomes one item that says so."""
+        """Let the items of a collection come. Where it cannot be said what they are, one item says why."""
         state = self.tasks[plan.name]
-        blocked = next((one for name in plan.before if not (one := self.tasks[name]).has_value), None)
-        try:
-            if blocked is not None:
-                assert blocked.node is not None
-                node = self._add(plan, Address(plan.name), Scoped(), needs=[blocked.node], collection=state.collection)
-                state.add(Item(node, (), {}))
-                state.close()
-                return
-            samples = None if plan.samples is None else _count(plan.samples.evaluate(self.scope()))
-            expansion = Expansion(
-                plan.sources, self.tasks, scope=self.scope, close=state.close, waits_for_values=plan.key is not None,
-                make=lambda elements: self._make(plan, elements, samples),
+        if self._too_little(plan, plan.before) is not None:
+            needs, requires = self._dependencies(plan, plan.before)
+            node = self.run.add(
+                self._works.of(plan, Scoped()), address=Address(plan.name), path=plan.path, needs=needs,
+                requires=requires, collection=state.collection,
             )  # fmt: skip
-            expansion.start() if plan.sources else self._make_samples(plan, samples or 0)
+            state.add(node, Scoped())
+            state.close()
+            return
+        try:
+            if not plan.sources:
+                self._make_samples(plan)
+                return
+            expansion = Expansion(
+                plan.sources, self.tasks, scope=self.scope, close=state.close, waits_for_values=_reads_elements(plan),
+                make=lambda elements: self._make(plan, elements),
+            )  # fmt: skip
+            expansion.start()
         except TemplateProblem as problem:
-            node = self._add_broken(plan, Address(plan.name), ErrorInfo("bad_request", str(problem)))
-            state.add(Item(node, (), {}))
+            self._add_broken(plan, Address(plan.name), error=_bad(problem))
             state.close()
 
-    def _make_samples(self, plan: TaskPlan, samples: int) -> None:
-        """Items that only have a number: the sample is the key."""
-        state = self.tasks[plan.name]
-        for sample in range(samples):
+    def _make_samples(self, plan: TaskPlan) -> None:
+        """Items that only have a number: the sample is the key. Raises TemplateProblem."""
+        for sample in self._samples(plan, None):
             item = Scoped(position=(sample,), names={"sample": sample})
-            node = self._add(plan, Address(plan.name, str(sample)), item, collection=state.collection)
-            state.add(Item(node, item.position, item.names))
-        state.close()
+            self._add_item(plan, Address(plan.name, str(sample)), item=item)
+        self.tasks[plan.name].close()
 
-    def _make(self, plan: TaskPlan, elements: tuple[Element, ...], samples: int | None) -> None:
+    def _make(self, plan: TaskPlan, elements: tuple[Element, ...]) -> None:
         """The items of one combination of elements: one, or one per sample."""
-        state = self.tasks[plan.name]
-        item = _scoped(plan, elements)
+        item = _scoped(plan, plan.sources, elements=elements)
         error = next((element.error for element in elements if element.error is not None), None)
+        key = "+".join(element.key for element in elements)
+        samples: Sequence[int | None] = [None]
+        there = error is None and (not _reads_elements(plan) or all(element.there for element in elements))
+        if there and plan.key is not None:
+            key, error = self._key(plan, item, otherwise=key)
+        if there and plan.samples is not None:
+            try:
+                samples = self._samples(plan, item)
+            except TemplateProblem as problem:
+                error = _bad(problem)
+        key = self.tasks[plan.name].keys.unique(key)
         needs = [need for element in elements for need in element.needs]
-        try:
-            computed = None
-            if plan.key is not None and error is None and all(need.state == "done" for need in needs):
-                computed = plan.key.evaluate(self.scope(item))
-        except TemplateProblem as problem:
-            error = ErrorInfo("bad_request", f"key: {problem}")
-        key = state.keys.unique(key_of_elements(elements, computed))
-        for sample in [None] if samples is None else range(samples):
+        for sample in samples:
             one = item if sample is None else item.with_sample(sample)
             address = Address(plan.name, key or None, sample)
             if error is not None:
-                node = self._add_broken(plan, address, error)
+                self._add_broken(plan, address, error=error, item=one)
             else:
-                node = self._add(plan, address, one, needs=needs, collection=state.collection)
-            state.add(Item(node, one.position, one.names, one.chain))
+                self._add_item(plan, address, item=one, needs=needs)
+
+    def _key(self, plan: TaskPlan, item: Scoped, *, otherwise: str) -> tuple[str, ErrorInfo | None]:
+        """The key that the plan's expression gives; the elements' own where it gives none."""
+        assert plan.key is not None
+        try:
+            value = plan.key.evaluate(self.scope(item))
+            return (otherwise if value is None or value == "" else key_of(value)), None
+        except TemplateProblem as problem:
+            return otherwise, ErrorInfo("bad_request", f"key: {problem}")
+        except TypeError as error:
+            return otherwise, ErrorInfo("bad_request", f"key: {error}")
+
+    def _samples(self, plan: TaskPlan, item: Scoped | None) -> Sequence[int]:
+        """The numbers of an element's samples. Raises TemplateProblem for what is no number of them."""
+        value = plan.samples.evaluate(self.scope(item)) if plan.samples is not None else None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise TemplateProblem(f"samples must be a whole number from 0 on, not {value!r}")
+        return range(value)
 
     # --- nodes
 
+    def _add_item(self, plan: TaskPlan, address: Address, *, item: Scoped, needs: Sequence[Node] = ()) -> None:
+        state = self.tasks[plan.name]
+        node = self._add(
+            plan, address, work=self._works.of(plan, item), lane=self._lane(plan, item), needs=needs,
+            collection=state.collection,
+        )  # fmt: skip
+        state.add(node, item)
+
     def _add(
-        self, plan: TaskPlan, address: Address, item: Scoped, *, needs: Sequence[Node] = (),
-        collection: Collection | None = None, work: Work | None = None,
+        self, plan: TaskPlan, address: Address, *, work: Work, lane: str = "", needs: Sequence[Node] = (),
+        collection: Collection | None = None, also: Sequence[str] = (),
     ) -> Node:  # fmt: skip
-        """One task of the graph, waiting for all that its plan waits for."""
-        needs, requires = list(needs), []
-        for name in (*plan.waits, *plan.order):
-            state = self.tasks[name]
-            if state.collection is not None:
-                requires.append((state.collection, plan.require))
-            elif state.node is not None:
-                needs.append(state.node)
+        """One task of the graph, waiting for all that its plan waits for, and for the tasks in `also`."""
+        singles, requires = self._dependencies(plan, (*plan.waits, *plan.order, *also))
         return self.run.add(
-            work or self._works.of(plan, item), address=address, lane=self._works.lane(plan, item),
-            priority=self._works.priority(plan), path=plan.path, needs=needs, requires=requires, collection=collection,
+            work, address=address, lane=lane, priority=self._works.priority(plan), path=plan.path,
+            needs=[*needs, *singles], requires=requires, collection=collection,
         )  # fmt: skip
 
-    def _add_broken(self, plan: TaskPlan, address: Address, error: ErrorInfo) -> Node:
+    def _add_broken(self, plan: TaskPlan, address: Address, *, error: ErrorInfo, item: Scoped | None = None) -> None:
         """An item that cannot be made sense of fails as itself; the others go on."""
+        state = self.tasks[plan.name]
+        node = self.run.add(_failing(error), address=address, path=plan.path, collection=state.collection)
+        state.add(node, item or Scoped())
 
-        async def fail(job: Job) -> Any:
-            raise CallFailed(error)
+    def _lane(self, plan: TaskPlan, item: Scoped | None = None) -> str:
+        return self._works.lane(plan, item or Scoped())
 
-        return self.run.add(Work(fail), address=address, path=plan.path, collection=self.tasks[plan.name].collection)
+    # --- dependencies
+
+    def _dependencies(
+        self, plan: TaskPlan, names: Sequence[str]
+    ) -> tuple[list[Node], list[tuple[Collection, Require]]]:
+        """What an item of a plan needs of these tasks: their nodes, and how much of their collections."""
+        states = [self.tasks[name] for name in names]
+        nodes = [state.node for state in states if state.node is not None]
+        return nodes, [(state.collection, plan.require) for state in states if state.collection is not None]
+
+    def _too_little(self, plan: TaskPlan, names: Sequence[str]) -> str | None:
+        """The first of these tasks, all of which have ended, that does not have what a plan needs of it."""
+        for name in names:
+            found = self.tasks[name].collection
+            enough = found is None or plan.require.met(found.succeeded, len(found.members))
+            if not (enough and self.tasks[name].has_value):
+                return name
+        return None
+
+    async def _wait_for(self, plan: TaskPlan) -> None:
+        """Wait for what a fallback reads. Raises CallFailed if that does not succeed, Halted if the run stops."""
+        names = (*plan.waits, *plan.order)
+        for name in names:
+            if not await self.tasks[name].wait_ended():
+                raise Halted
+        if (missing := self._too_little(plan, names)) is not None:
+            raise CallFailed(ErrorInfo("dependency", f"{plan.name} needs {missing}, which did not succeed"))
 
     # --- tournaments
 
     def _start_contest(self, plan: TaskPlan) -> None:
         """A tournament starts at once, and its entrants join as they appear."""
         assert plan.rank is not None
-        state = self.tasks[plan.name]
-        matches = state.matches = self._works.matches(plan, plan.rank)
-        work = self._works.contest(plan, matches)
-        state.set_node(self._add(plan, Address(plan.name), Scoped(), work=work))
-        self._when_ended(plan.before, functools.partial(self._let_enter, plan.rank.entrants, matches))
-
-    def _let_enter(self, source: Source, matches: Matches) -> None:
-        if source.form == "items" and source.task is not None:
-            self.tasks[source.task].each_end(functools.partial(_enter, matches), matches.complete)
+        state, source = self.tasks[plan.name], plan.rank.entrants
+        try:
+            matches = state.matches = self._works.matches(plan, plan.rank)
+        except UserError as problem:
+            state.set_node(self._add(plan, Address(plan.name), work=_failing(_bad(problem))))
             return
+        work = self._works.contest(plan, matches)
+        state.set_node(self._add(plan, Address(plan.name), work=work, also=plan.before))
+        self._when_ended(plan.before, functools.partial(self._let_enter, plan, source, matches=matches))
 
-        def enter(elements: tuple[Element, ...]) -> None:
-            if elements[0].error is None:
-                matches.enter(elements[0].key, elements[0].value)
+    def _let_enter(self, plan: TaskPlan, source: Source, *, matches: Matches) -> None:
+        if self._too_little(plan, plan.before) is not None:
+            return
+        expansion = Expansion(
+            (source,), self.tasks, scope=self.scope, close=matches.complete, waits_for_values=True,
+            make=lambda elements: self._enter(plan, elements, source=source),
+        )  # fmt: skip
+        try:
+            expansion.start()
+        except TemplateProblem as problem:
+            matches.give_up(_bad(problem))
 
-        Expansion(
-            (source,), self.tasks, scope=self.scope, make=enter, close=matches.complete, waits_for_values=True
-        ).start()  # fmt: skip
+    def _enter(self, plan: TaskPlan, elements: tuple[Element, ...], *, source: Source) -> None:
+        """Let one element join, if there is something to judge."""
+        state, (element,) = self.tasks[plan.name], elements
+        assert state.matches is not None
+        assert plan.rank is not None
+        if not element.there:
+            return
+        item = _scoped(plan, (source,), elements=elements)
+        key, error = element.key, element.error
+        if plan.key is not None and error is None:
+            key, error = self._key(plan, item, otherwise=key)
+        key = state.keys.unique(key)
+        if error is not None:
+            state.matches.refuse(key, error)
+            return
+        state.entrants[key] = item
+        value = element.item.value if element.item is not None else element.value
+        state.matches.enter(key, value, show=functools.partial(self._works.shown, plan.rank, item))
 
 
-def _enter(matches: Matches, item: Item) -> None:
-    if item.node.state == "done":
-        matches.enter(item.node.address.tail or item.node.address.task, item.value)
-
-
-def _scoped(plan: TaskPlan, elements: tuple[Element, ...]) -> Scoped:
+def _scoped(plan: TaskPlan, sources: Sequence[Source], *, elements: tuple[Element, ...]) -> Scoped:
     """What an item over these elements sees: the chain's names, its own, and `item`, the nearest."""
     names: dict[str, Any] = {}
     chain: dict[str, Item] = {}
     for element in elements:
         names |= element.names
         chain |= element.chain
-    for source, element in zip(plan.sources, elements, strict=True):
-        names[source.name] = element.item if element.item is not None else element.value
+    for source, element in zip(sources, elements, strict=True):
+        names[source.name] = element.shown
     position = tuple(number for element in elements for number in element.position)
     return Scoped(position=position, names=names, chain={name: chain[name] for name in chain if name in plan.chain})
 
 
-def _count(value: Any) -> int:
-    """A number of samples. Raises TemplateProblem for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise TemplateProblem(f"samples must be a whole number from 0 on, not {value!r}")
-    return value
+def _failing(error: ErrorInfo) -> Work:
+    """The work of what cannot be done."""
+
+    async def fail(job: Job) -> Any:
+        raise CallFailed(error)
+
+    return Work(fail)
+
+
+def _bad(problem: UserError) -> ErrorInfo:
+    return ErrorInfo("bad_request", str(problem))
+
+
+def _reads_elements(plan: TaskPlan) -> bool:
+    """Whether elements must have ended before it can be said which items there are over them."""
+    if plan.key is not None:
+        return True
+    samples = plan.samples.data if plan.samples is not None else None
+    if not isinstance(samples, Expression):
+        return False
+    return any(
+        ref.root in plan.names or (ref.root == "tasks" and ref.path and ref.path[0] in plan.chain)
+        for ref in samples.names()
+    )

@@ -1,7 +1,7 @@
-"""From `for_each` and `samples` to items: each element becomes one the moment it is known, and never waits for others.
+"""From `for_each` and `rank` to elements: each is told the moment it is known, and never waits for others.
 
-Over another task's items an item enters the graph together with the item it stands over, and waits for it there. Where
-elements or keys have to be computed from values, it enters when these are there.
+Over another task's items an element is known as soon as the item is in the graph. Where elements or keys have to be
+computed from values, it is known when these are there.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from ..data import MissingField, plain, read_field
+from ..data import MissingField, kind_of, plain, read_field
 from ..errors import ErrorInfo
 from ..flow.graph import Node
-from ..keys import encode_key, key_of
+from ..keys import key_of
+from ..messages import digest
 from ..references import TemplateProblem
 from .plan import Source
 from .tasks import TaskState
-from .views import Item
+from .views import Item, Scoped
 
-__all__ = ["Element", "Expansion", "key_of_elements"]
+__all__ = ["Element", "Expansion"]
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of one source: `item` is the task's item it stands for, if it is one; `value` else what it is."""
+    """One element of one source: `item` is the task's item it stands for, if it is one; `value` else what it is.
+
+    `needs` have to succeed for it to be of use; `error` says why it is of none.
+    """
 
     key: str
     position: tuple[int, ...]
@@ -36,19 +40,26 @@ class Element:
     needs: tuple[Node, ...] = ()
     error: ErrorInfo | None = None
 
+    @property
+    def there(self) -> bool:
+        """Whether what it needs has succeeded."""
+        return all(need.state == "done" for need in self.needs)
 
-MakeItem = Callable[[tuple[Element, ...]], None]
+    @property
+    def shown(self) -> Any:
+        """What its name stands for: the item, whose value may be on its way, or the value."""
+        return self.value if self.item is None else self.item
 
 
 class Expansion:
-    """Feeds one task's items: `make` is called for each combination of elements, `close` after the last.
+    """Tells of one task's elements: `make` is called for each combination of them, `close` after the last.
 
-    `waits_for_values` says that elements must have ended before an item of them can be made (its key is computed).
+    `waits_for_values` says that elements must have ended before a combination of them can be used.
     """
 
     def __init__(
         self, sources: tuple[Source, ...], states: Mapping[str, TaskState], *, scope: Callable[[], dict[str, Any]],
-        make: MakeItem, close: Callable[[], None], waits_for_values: bool,
+        make: Callable[[tuple[Element, ...]], None], close: Callable[[], None], waits_for_values: bool,
     ) -> None:  # fmt: skip
         self._states = states
         self._scope = scope
@@ -60,69 +71,46 @@ class Expansion:
         self._open = len(sources)
 
     def start(self) -> None:
-        """Begin to listen; elements that are there already are taken at once."""
-        for index, source in enumerate(self._sources):
-            self._feed(index, source)
+        """Begin to listen; elements that are there already are told at once. Raises TemplateProblem."""
+        ways = [self._way(index, source) for index, source in enumerate(self._sources)]
+        for begin in ways:
+            begin()
 
-    def _feed(self, index: int, source: Source) -> None:
+    def _way(self, index: int, source: Source) -> Callable[[], None]:
+        """How the elements of one source come. Raises TemplateProblem before any of them has come."""
+
         def arrive(element: Element) -> None:
             self._arrive(index, element)
 
-        match source.form:
-            case "items":
-                assert source.task is not None
-                state = self._states[source.task]
-                listen = state.each_end if self._after_end else state.each_item
-                listen(lambda item: arrive(_over_item(item)), self._exhausted)
-            case "flat":
-                assert source.task is not None
-                state = self._states[source.task]
-                state.each_end(lambda item: self._flatten(source, item, arrive), self._exhausted)
-            case "rows":
-                for number, row in enumerate(source.value.evaluate(self._scope())):
-                    arrive(self._of_row(source, number, row))
-                self._exhausted()
-            case _:
-                for number, value in enumerate(_elements(source.value.evaluate(self._scope()), source)):
-                    arrive(Element(key_of(value), (number,), value))
-                self._exhausted()
+        def all_at_once(elements: list[Element]) -> None:
+            for element in elements:
+                arrive(element)
+            self._exhausted()
 
-    def _of_row(self, source: Source, number: int, row: Any) -> Element:
-        """A row of standings keeps the key and the chain of its entrant."""
-        entrant = self._entrant(source, str(read_field(row, "key")))
-        chain = {} if entrant is None else {**entrant.chain, entrant.node.address.task: entrant}
-        names = {} if entrant is None else entrant.names
-        return Element(str(read_field(row, "key")), (number,), row, chain=chain, names=names)
+        if source.form in ("items", "flat"):
+            assert source.task is not None
+            state = self._states[source.task]
+            if source.form == "flat":
+                return lambda: state.each_end(lambda item: _flatten(source, item, arrive), self._exhausted)
+            listen = state.each_end if self._after_end else state.each_item
+            return lambda: listen(lambda item: arrive(_over_item(item)), self._exhausted)
+        values = _elements(source.value.evaluate(self._scope()), source.name)
+        make = self._of_row if source.form == "rows" else _of_value
+        found = [make(source, number, value=value) for number, value in enumerate(values)]
+        return lambda: all_at_once(found)
 
-    def _entrant(self, source: Source, key: str) -> Item | None:
-        contest = self._states[source.task] if source.task is not None else None
-        if contest is None or contest.plan.rank is None or contest.plan.rank.entrants.task is None:
-            return None
-        entrants = self._states[contest.plan.rank.entrants.task].items
-        return next((item for item in entrants if item.node.address.tail == key), None)
-
-    def _flatten(self, source: Source, item: Item, arrive: Callable[[Element], None]) -> None:
-        """The list in a field of an item; one skipped item where there is no list because the item did not succeed."""
-        above = _over_item(item)
-        if item.node.state != "done":
-            arrive(above)
-            return
-        assert source.field is not None
-        try:
-            values = _elements(read_field(item.value, source.field) or (), source)
-        except (MissingField, TemplateProblem) as problem:
-            error = ErrorInfo("bad_request", f"for_each: {item.node.address}: {problem}")
-            arrive(Element(above.key, above.position, chain=above.chain, names=above.names, error=error))
-            return
-        for number, value in enumerate(values):
-            arrive(
-                Element(
-                    f"{above.key}+{key_of(value)}", (*above.position, number), value, chain=above.chain,
-                    names=above.names, needs=above.needs,
-                )
-            )  # fmt: skip
+    def _of_row(self, source: Source, number: int, *, value: Any) -> Element:
+        """A row of standings keeps the key of its entrant, the chain, and the names that are visible along it."""
+        key = str(read_field(value, "key"))
+        entrant = self._states[source.task].entrants.get(key) if source.task is not None else None
+        entrant = entrant or Scoped()
+        names = {name: one for name, one in entrant.names.items() if name != "item"}
+        return Element(key, (number,), value, chain=entrant.chain, names=names)
 
     def _arrive(self, index: int, element: Element) -> None:
+        if len(self._seen) == 1:
+            self._make((element,))
+            return
         self._seen[index].append(element)
         others = [[element] if at == index else seen for at, seen in enumerate(self._seen)]
         for combination in product(*others):
@@ -140,18 +128,49 @@ def _over_item(item: Item) -> Element:
     return Element(address.tail or "", item.position, item=item, chain=chain, names=item.names, needs=(item.node,))
 
 
-def _elements(values: Any, source: Source) -> list[Any]:
+def _of_value(source: Source, number: int, *, value: Any) -> Element:
+    """An element that is a value. One that is no data has no key of its own, and cannot be used."""
+    try:
+        return Element(key_of(value), (number,), value)
+    except TypeError as error:
+        key = digest(repr(value))
+        return Element(key, (number,), error=ErrorInfo("bad_request", f"for_each: element {number}: {error}"))
+
+
+def _flatten(source: Source, item: Item, arrive: Callable[[Element], None]) -> None:
+    """The list in a field of an item; where the item did not succeed, one element that needs it."""
+    above = _over_item(item)
+    if not above.there:
+        arrive(above)
+        return
+    assert source.field is not None
+    try:
+        values = _elements(read_field(item.value, source.field) or (), f"the field {source.field}")
+    except (MissingField, TemplateProblem) as problem:
+        error = ErrorInfo("bad_request", f"{item.node.address}: {problem}")
+        arrive(Element(above.key, above.position, chain=above.chain, names=above.names, error=error))
+        return
+    for number, value in enumerate(values):
+        child = _of_value(source, number, value=value)
+        arrive(
+            Element(
+                f"{above.key}+{child.key}", (*above.position, number), value, chain=above.chain, names=above.names,
+                needs=above.needs, error=child.error,
+            )
+        )  # fmt: skip
+
+
+def _elements(values: Any, name: str) -> list[Any]:
     """What a list expands to. Raises TemplateProblem for what is no list."""
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
-        raise TemplateProblem(f"for_each needs a list for {source.name}, not {_in_short(values)}")
+        shown = "" if values is None else f": {_in_short(values)}"
+        raise TemplateProblem(f"a list is needed for {name}, not {kind_of(values)}{shown}")
     return list(values)
 
 
 def _in_short(value: Any) -> str:
-    text = str(plain(value))
+    try:
+        text = str(plain(value))
+    except TypeError:
+        text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def key_of_elements(elements: tuple[Element, ...], computed: Any = None) -> str:
-    """The key of a combination: computed, or the elements' own, joined with `+`."""
-    return encode_key(computed) if computed is not None else "+".join(element.key for element in elements)

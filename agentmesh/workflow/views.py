@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..data import DataView, plain
+from ..data import DataView, MissingField, plain
 from ..flow.graph import Node
+from ..outcome import Outcome
 
 if TYPE_CHECKING:
     from .tasks import TaskState
@@ -31,6 +32,15 @@ class Scoped:
         """The same, as one of several samples."""
         return Scoped((*self.position, sample), {**self.names, "sample": sample}, self.chain)
 
+    def values(self) -> dict[str, Any]:
+        """The names with their values as they are now."""
+        return {name: value.value if isinstance(value, Item) else value for name, value in self.names.items()}
+
+    @property
+    def about(self) -> Any:
+        """The element it is about: an Item, or the value itself."""
+        return self.names["item"] if "item" in self.names else next(iter(self.names.values()), None)
+
 
 @dataclass(eq=False, slots=True)
 class Item:
@@ -47,35 +57,32 @@ class Item:
         outcome = self.node.outcome
         return outcome.value if outcome is not None and outcome.ok else None
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, with the element that it was about."""
+        outcome = self.node.outcome
+        if outcome is None or outcome.item is not None:
+            return outcome
+        about = Scoped(names=self.names).about
+        return replace(outcome, item=about.value if isinstance(about, Item) else about)
 
-class CollectionView(DataView):
-    """A whole collection: iterated, its values in input order; `[key]` is the value of that item or None."""
 
-    __slots__ = ("_state",)
+class CollectionView(list[Any], DataView):
+    """A whole collection: a list of its values in input order, in which `[key]` finds the value of an item, or None."""
 
     def __init__(self, state: TaskState) -> None:
+        super().__init__(item.value for item in state.succeeded())
         self._state = state
-
-    def _succeeded(self) -> list[Item]:
-        found = [item for item in self._state.items if item.node.state == "done"]
-        return sorted(found, key=lambda item: item.position)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (item.value for item in self._succeeded())
-
-    def __len__(self) -> int:
-        return len(self._succeeded())
 
     def read_field(self, name: str) -> Any:
         if name == "failed":
-            ended = (item.node.outcome for item in sorted(self._state.items, key=lambda item: item.position))
-            return [outcome for outcome in ended if outcome is not None and not outcome.ok]
+            return self._state.outcomes(succeeded=False)
         raise KeyError(name)
 
     def read_item(self, key: Any) -> Any:
-        if isinstance(key, int):
-            return list(self)[key]
-        return self._state.value_at(str(key))
+        if isinstance(key, int) and not self._state.has_numbers(key):
+            raise MissingField(f"items are found by their key, not by number {key}; `| first` gives the first")
+        return self._state.value_at(key)
 
     def field_names(self) -> Iterable[str]:
         return ("failed",)

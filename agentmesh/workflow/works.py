@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,44 +10,55 @@ from ..agents.agent import Agent
 from ..agents.loop import MAX_TURNS, REPAIRS
 from ..client.budget import Budget
 from ..client.caller import Retry
-from ..errors import ErrorInfo
+from ..errors import ErrorInfo, UserError
 from ..mesh.contest import Matches, contest_work
 from ..mesh.perform import answer, call_python
 from ..mesh.run import PYTHON_LANE, UNDECIDED_LANE, Run
 from ..mesh.work import FAIL, Job, OnFailure, Perform, SkipTask, Work
 from ..ranking import Stop
-from ..references import TemplateProblem
 from .plan import AgentPlan, Limits, RankPlan, TaskPlan, Text, Workflow
 from .spec import BudgetSpec
-from .views import Item, Scoped
+from .views import CollectionView, Item, Scoped
 
 __all__ = ["Works", "budget_of"]
 
 Scope = Callable[[Scoped | None], dict[str, Any]]
+WaitFor = Callable[[TaskPlan], Awaitable[None]]
 
 
 class Works:
-    """Makes the works of one workflow in one run. `scope` gives what an item sees when it is performed."""
+    """Makes the works of one workflow in one run.
 
-    def __init__(self, run: Run, workflow: Workflow, scope: Scope) -> None:
+    `scope` gives what an item sees when it is performed; `wait_for` waits for all that a fallback reads.
+    """
+
+    def __init__(self, run: Run, workflow: Workflow, *, scope: Scope, wait_for: WaitFor) -> None:
         self._run = run
         self._workflow = workflow
         self._scope = scope
+        self._wait_for = wait_for
         self._agents: dict[str, Agent[Any]] = {}
         self._budgets: dict[tuple[str, str], Budget | None] = {}
+        self._terms: dict[str, Work] = {}
+        self._lanes: dict[str, str] = {}
 
     def of(self, plan: TaskPlan, item: Scoped) -> Work:
         """The work of one item of a task that is no tournament."""
-        perform = self._conditional(plan, item, self._perform(plan, item))
-        return replace(self._work(plan, item, perform), on_failure=self._on_failure(plan, item))
+        work = self._work(plan, item, perform=self._conditional(plan, item, perform=self._perform(plan, item)))
+        return work if plan.on_failure.action == "fail" else work.with_on_failure(self._on_failure(plan, item))
 
-    def _work(self, plan: TaskPlan, item: Scoped, perform: Perform) -> Work:
-        agent = self._workflow.agents[plan.agent] if plan.agent is not None else None
-        return Work(
-            perform, is_call=agent is not None, item=_shown(item), agent=plan.agent, retry=self._retry(plan, agent),
-            timeout=plan.limits.timeout, attempt_timeout=agent.limits.timeout if agent is not None else None,
-            budgets=self._budgets_of(plan, agent),
-        )  # fmt: skip
+    def _work(self, plan: TaskPlan, item: Scoped, *, perform: Perform) -> Work:
+        """The work on the terms of its task, which are the same for all of its items."""
+        terms = self._terms.get(plan.name)
+        if terms is None:
+            agent = self._workflow.agents[plan.agent] if plan.agent is not None else None
+            terms = self._terms[plan.name] = Work(
+                perform, is_call=agent is not None, agent=plan.agent, retry=self._retry(plan, agent),
+                timeout=plan.limits.timeout, attempt_timeout=agent.limits.timeout if agent is not None else None,
+                budgets=self._budgets_of(plan, agent),
+            )  # fmt: skip
+        about = item.about
+        return replace(terms, perform=perform, item=None if isinstance(about, Item) else about)
 
     def _perform(self, plan: TaskPlan, item: Scoped) -> Perform:
         match plan.kind:
@@ -58,7 +69,7 @@ class Works:
             case _:
 
                 async def evaluate(job: Job) -> Any:
-                    return plan.value.evaluate(self._scope(item)) if plan.value is not None else None
+                    return None if plan.value is None else _as_given(plan.value.evaluate(self._scope(item)))
 
                 return evaluate
 
@@ -74,13 +85,13 @@ class Works:
         async def call(job: Job) -> Any:
             assert plan.function is not None
             scope = self._scope(item)
-            arguments = {name: value.evaluate(scope) for name, value in plan.arguments.items()}
+            arguments = {name: _as_given(value.evaluate(scope)) for name, value in plan.arguments.items()}
             retry = self._retry(plan, None)
             return await call_python(job, plan.function, kwargs=arguments, retry=retry, timeout=plan.limits.timeout)
 
         return call
 
-    def _conditional(self, plan: TaskPlan, item: Scoped, perform: Perform) -> Perform:
+    def _conditional(self, plan: TaskPlan, item: Scoped, *, perform: Perform) -> Perform:
         if plan.condition is None:
             return perform
         condition = plan.condition
@@ -100,12 +111,22 @@ class Works:
             case "default":
                 return OnFailure("default", given.value)
             case "task" if given.task is not None:
-                other = self._workflow.tasks[given.task]
-                return OnFailure("fallback", work=self.of(other, item))
+                return OnFailure("fallback", work=self._fallback(self._workflow.tasks[given.task], item))
             case "model" if given.model is not None:
-                return OnFailure("fallback", work=self._work(plan, item, self._ask(plan, item, model=given.model)))
+                ask = self._ask(plan, item, model=given.model)
+                return OnFailure("fallback", work=self._work(plan, item, perform=ask))
             case _:
                 return FAIL
+
+    def _fallback(self, other: TaskPlan, item: Scoped) -> Work:
+        """The work of another task, tried for this item. What it reads is waited for only when it is tried."""
+        work = self.of(other, item)
+
+        async def try_it(job: Job) -> Any:
+            await self._wait_for(other)
+            return await work.perform(job)
+
+        return replace(work, perform=try_it) if other.waits or other.order else work
 
     # --- agents
 
@@ -133,29 +154,38 @@ class Works:
 
     def lane(self, plan: TaskPlan, item: Scoped) -> str:
         """The account in whose backlog an item waits until there is room for it."""
-        if plan.kind == "python":
-            return PYTHON_LANE
-        if plan.kind != "agent":
-            return ""
+        if plan.name in self._lanes:
+            return self._lanes[plan.name]
+        match plan.kind:
+            case "python":
+                lane = PYTHON_LANE
+            case "agent":
+                lane = self._lane_of_call(plan, item)
+            case _:
+                lane = ""
+        if plan.model is None:
+            self._lanes[plan.name] = lane
+        return lane
+
+    def _lane_of_call(self, plan: TaskPlan, item: Scoped) -> str:
         try:
             return self._run.lane_of(self._models(plan, self._scope(item)))
-        except TemplateProblem:
-            return UNDECIDED_LANE  # its model's name depends on a value that is not there yet
+        except UserError:
+            return UNDECIDED_LANE  # its model's name depends on a value that is not there yet, or nobody serves it
 
     # --- tournaments
 
     def matches(self, plan: TaskPlan, rank: RankPlan) -> Matches:
-        """The tournament of a task."""
+        """The tournament of a task. Raises TemplateProblem if the judge's instructions cannot be made."""
         judge = self._make_agent(self._workflow.agents[rank.judge], plan.limits)
-        scope = self._scope(None)
-
-        def show(item: Any) -> str:
-            return _text(rank.entrant, {**scope, "item": item})
-
         return Matches(
-            judge, criteria=_text(rank.criteria, scope), entrant=show, seed=f"{self._run.seed}/{plan.name}",
+            judge, criteria=lambda: _text(rank.criteria, self._scope(None)), seed=f"{self._run.seed}/{plan.name}",
             stop=Stop(regret=rank.regret, matches=rank.matches),
         )  # fmt: skip
+
+    def shown(self, rank: RankPlan, item: Scoped) -> str:
+        """What the judge sees of an entrant. Raises TemplateProblem."""
+        return _text(rank.entrant, self._scope(item))
 
     def contest(self, plan: TaskPlan, matches: Matches) -> Work:
         """The work of a tournament's task: skipped if nobody entered."""
@@ -170,7 +200,7 @@ class Works:
 
         work = contest_work(matches, matches.judge, on_failure=self._on_failure(plan, Scoped()))
         return replace(
-            work, perform=self._conditional(plan, Scoped(), play), retry=self._retry(plan, judge),
+            work, perform=self._conditional(plan, Scoped(), perform=play), retry=self._retry(plan, judge),
             timeout=plan.limits.timeout, budgets=self._budgets_of(plan, judge),
         )  # fmt: skip
 
@@ -178,24 +208,25 @@ class Works:
 
     def priority(self, plan: TaskPlan) -> float:
         """The nearest priority that is said: the task's, its agent's, the workflow's."""
-        agent = self._workflow.agents[plan.agent].limits if plan.agent is not None else Limits()
+        name = plan.agent if plan.rank is None else plan.rank.judge
+        agent = self._workflow.agents[name].limits if name is not None else Limits()
         said = (plan.limits.priority, agent.priority, self._workflow.limits.priority)
         return next((priority for priority in said if priority is not None), 0.0)
 
     def _retry(self, plan: TaskPlan, agent: AgentPlan | None) -> Retry | None:
         levels = (plan.limits, agent.limits if agent is not None else Limits(), self._workflow.limits)
-        said = next((limits.retry for limits in levels if limits.retry is not None), None)
-        if said is None:
-            return None
-        return Retry(on=said.on) if said.attempts is None else Retry(said.attempts, said.on)
+        said = [limits.retry for limits in levels if limits.retry is not None]
+        attempts = next((retry.attempts for retry in said if retry.attempts is not None), Retry().attempts)
+        on = next((retry.on for retry in said if retry.on is not None), None)
+        return Retry(attempts, on) if said else None
 
     def _budgets_of(self, plan: TaskPlan, agent: AgentPlan | None) -> list[Budget]:
-        found = [self._budget("task", plan.name, plan.limits.budget)]
+        found = [self._budget("task", plan.name, spec=plan.limits.budget)]
         if agent is not None:
-            found.insert(0, self._budget("agent", agent.name, agent.limits.budget))
+            found.insert(0, self._budget("agent", agent.name, spec=agent.limits.budget))
         return [budget for budget in found if budget is not None]
 
-    def _budget(self, level: str, name: str, spec: BudgetSpec | None) -> Budget | None:
+    def _budget(self, level: str, name: str, *, spec: BudgetSpec | None) -> Budget | None:
         if (level, name) not in self._budgets:
             self._budgets[level, name] = budget_of(spec, name=f"budget of {level} {name}")
         return self._budgets[level, name]
@@ -212,7 +243,8 @@ def _text(text: Text | None, scope: dict[str, Any]) -> str:
     return "" if text is None else text if isinstance(text, str) else text.render(scope)
 
 
-def _shown(item: Scoped) -> Any:
-    """What an outcome says it was about: the element, if it is known when the item is made."""
-    about = item.names.get("item", next(iter(item.names.values()), None))
-    return None if isinstance(about, Item) else about
+def _as_given(value: Any) -> Any:
+    """A value as functions and outcomes get it: a whole collection as a list of their own."""
+    if isinstance(value, dict):
+        return {name: _as_given(one) for name, one in value.items()}
+    return list(value) if isinstance(value, CollectionView) else value

@@ -72,7 +72,7 @@ def test_a_task_named_twice_in_a_product_has_no_own_chain(tmp_path: Path) -> Non
   cross: {for_each: {left: tasks.a, right: tasks.b}, agent: writer, prompt: "{{ tasks.a.good }} {{ tasks.b.good }}"}
 """,
     ).tasks
-    assert of(tasks["pair"]) == {"streams": ("a",), "names": {"left", "right"}, "path": 1}
+    assert of(tasks["pair"]) == {"streams": ("a",), "waits": ("a",), "names": {"left", "right"}, "path": 1}
     assert set(tasks["cross"].chain) == {"a", "b"}
 
 
