@@ -47,9 +47,9 @@ class Ticket:
     order: OrderKey
     kind: str
     characters: int
-    input_tokens: float
-    output_tokens: float
-    max_tokens: int | None = None
+    max_tokens: int | None
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
     state: str = "waiting"
     waiting_since: float = 0.0
     admitted_at: float = 0.0
@@ -61,6 +61,11 @@ class Ticket:
         """Tokens counted for this call before its use is known."""
         reserves_all = self.max_tokens is not None and self.row.reserves_max_tokens
         return self.input_tokens + (self.max_tokens or 0 if reserves_all else self.output_tokens)
+
+    def estimate(self) -> None:
+        """Expect what is known by now: replies that came while this call waited say how long replies are."""
+        self.input_tokens = self.row.estimate.input(self.characters)
+        self.output_tokens = self.row.estimate.output(self.kind, self.max_tokens)
 
     def __lt__(self, other: Ticket) -> bool:
         return self.order < other.order
@@ -143,11 +148,10 @@ class Admission:
         self, row: Row, *, characters: int, kind: str, max_tokens: int | None, order: OrderKey, now: float
     ) -> Ticket:
         """Put a call in its place. Raises CallFailed(bad_request) for one that a limit can never admit."""
-        input_tokens = row.estimate.input(characters)
-        output_tokens = row.estimate.output(kind, max_tokens)
-        ticket = Ticket(row, order, kind, characters, input_tokens, output_tokens, max_tokens, waiting_since=now)
+        ticket = Ticket(row, order, kind, characters, max_tokens, waiting_since=now)
+        ticket.estimate()
         for gauge in row.gauges:
-            need = gauge.limit.reserved(input_tokens, max_tokens or 0)
+            need = gauge.limit.reserved(ticket.input_tokens, max_tokens or 0)
             if need > gauge.limit.limit:
                 raise CallFailed(_too_large(gauge, need))
         heapq.heappush(row.waiting, ticket)
@@ -200,6 +204,7 @@ class Admission:
 
     def _wait_of_limits(self, row: Row, ticket: Ticket, now: float, claimed: set[int]) -> float:
         longest = 0.0
+        ticket.estimate()
         for gauge in row.gauges:
             if id(gauge) in claimed:
                 longest = math.inf  # whoever claimed it will say when
