@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -14,16 +15,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..data import plain
 from ..errors import UserError
 from ..science.planning.asynchow import Item, load_items
-from ..science.planning.bench import METHOD, Report, Row, Score, recorded_answers, report
+from ..science.planning.bench import METHOD, Report, Row, Score, plan_asynchow, recorded_answers, report
 from ..science.planning.recordings import Recordings, read_recordings
 from ..science.planning.scoring import Accuracy
+from .options import (
+    DisplayOption,
+    JournalOption,
+    JsonFlag,
+    NoJournalFlag,
+    OutputOption,
+    ProviderFileOption,
+    RateOption,
+    SeedOption,
+)
+from .settings import Options
+from .summary import RunSummary, print_summary
 from .wording import clean, plural
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+
+_RECORDED = ".jsonl, .jsonl.gz, or a folder of them. Repeatable."
 
 
 @app.callback()
@@ -33,40 +49,73 @@ def bench() -> None:
 
 @app.command()
 def asynchow(
-    replies: Annotated[
-        list[Path], typer.Option("--replies", help="Recorded replies to score: .jsonl, .jsonl.gz, or a folder of them.")
-    ],
     data: Annotated[
         Path | None,
         typer.Option("--data", help="The data set: one of its pickles, or their folder. Adds the interval rule."),
     ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME", help="Ask this model. Repeatable.")
+    ] = None,
+    prompts: Annotated[
+        list[Path] | None, typer.Option("--prompts", help=f"Send the prompts of these recordings: {_RECORDED}")
+    ] = None,
+    replies: Annotated[
+        list[Path] | None, typer.Option("--replies", help=f"Score recorded replies: {_RECORDED}")
+    ] = None,
     first: Annotated[int | None, typer.Option("--first", min=1, help="Only the first questions.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", help="Write a line of JSON for each scored reply.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-) -> None:
+    out: OutputOption = None,
+    json: JsonFlag = False,
+    provider_file: ProviderFileOption = None,
+    rate: RateOption = None,
+    display: DisplayOption = None,
+    journal: JournalOption = None,
+    no_journal: NoJournalFlag = False,
+    seed: SeedOption = None,
+) -> int:
     """Planning with durations and an order (AsyncHow): the shortest time in which everything can be finished.
 
-    A reply is right if its value is the recorded gold exactly; with --data, the data set's own interval rule is
-    shown beside it.
+    Models are asked in our own wording, or with --prompts exactly what was recorded. A reply is right if its value is
+    the gold exactly; with --data, the data set's own interval rule is shown beside it. -o FILE gets a line of JSON for
+    each scored reply.
 
-    Example: agentmesh bench asynchow --replies recorded/ --data asynchow/ -o scored.jsonl
+    Example: agentmesh bench asynchow --data asynchow/ --model openai/gpt-5-mini --first 20 -o scored.jsonl
     """
+    if not (model or replies):
+        raise UserError("nothing to score: name a model to ask (--model) or recorded replies (--replies)")
+    if model and not (data or prompts):
+        raise UserError("nothing to ask: name the data set (--data) or recordings whose prompts to send (--prompts)")
+    options = Options.load(
+        provider_file=provider_file, display=display, journal=journal, no_journal=no_journal, seed=seed
+    )
     items: Sequence[Item] = load_items(data) if data else ()
-    recordings = read_recordings(replies)
-    scored = report(recorded_answers(recordings.rows, items=items, first=first))
-    if not scored.rows:
-        raise UserError(f"nothing to score: {_left_out(recordings) or 'the files have no rows'}")
-    _deliver(scored, out=out, json=json, remark=_left_out(recordings))
+    recorded, sent = read_recordings(replies or ()), read_recordings(prompts or ())
+    answers = recorded_answers(recorded.rows, items=items, first=first)
+    cases = plan_asynchow(items=items, prompts=sent.rows, first=first) if model else []
+    if not (answers or cases):
+        raise UserError(f"nothing to score: {_left_out(recorded, sent) or 'the files have no rows'}")
+    if not model:
+        _deliver(report(answers), None, out=out, json=json, remark=_left_out(recorded))
+        return 0
+    if out:
+        _check_writable(out)
+    from .asking import ask_models  # here, because what sends calls takes a while to import
+
+    asked = ask_models(cases, model, options=options, rates=rate or (), name="bench asynchow")
+    scored = report([*answers, *asked.answers])
+    _deliver(scored, asked.summary, out=out, json=json, remark=_left_out(recorded, sent))
+    if options.display != "none":
+        print_summary(asked.summary, Console(stderr=True, highlight=False))
+    return asked.exit_code
 
 
-def _deliver(scored: Report, *, out: Path | None, json: bool, remark: str) -> None:
+def _deliver(scored: Report, run: RunSummary | None, *, out: Path | None, json: bool, remark: str) -> None:
     """Scores to stdout, remarks to stderr, rows to the file: the same for answers of any origin."""
     if out:
         _write_rows(out, scored.rows)
     if json:
         scores = [score.as_json() for score in scored.scores]
         found = {"format": 1, "benchmark": "asynchow", "method": METHOD, "scores": scores, "notes": scored.notes}
-        typer.echo(jsonlib.dumps(found, ensure_ascii=False, indent=2))
+        typer.echo(jsonlib.dumps(found | ({"run": _run(run)} if run else {}), ensure_ascii=False, indent=2))
     else:
         Console().print(_table(scored.scores))
     for line in (*scored.notes, remark, f"{plural(len(scored.rows), 'row')} in {out}" if out else ""):
@@ -74,10 +123,19 @@ def _deliver(scored: Report, *, out: Path | None, json: bool, remark: str) -> No
             typer.echo(clean(line), err=True)
 
 
-def _left_out(recordings: Recordings) -> str:
+def _run(run: RunSummary) -> dict[str, Any]:
+    """The run in which models were asked, in the words of the file that `agentmesh run -o` writes."""
+    return {
+        "run": run.run, "status": run.status, "seconds": round(run.seconds, 3), "tasks": plain(run.tasks),
+        "usage": plain(run.usage), "usd": run.usd, "lanes": {lane.account: plain(lane) for lane in run.lanes},
+    }  # fmt: skip
+
+
+def _left_out(*recordings: Recordings) -> str:
     """What of the files is no planner's work on AsyncHow."""
-    rows = sum(recordings.left_out.values())
-    named = ", ".join(f"{number:,} {name}" for name, number in recordings.left_out.items())
+    left_out = sum((one.left_out for one in recordings), Counter())
+    rows = sum(left_out.values())
+    named = ", ".join(f"{number:,} {name}" for name, number in left_out.items())
     return f"left out {plural(rows, 'row')} of other data sets and methods: {named}" if rows else ""
 
 
@@ -128,9 +186,24 @@ def _interval(counted: Accuracy) -> str:
     return f"{100 * counted.low:.1f} to {100 * counted.high:.1f} %"
 
 
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def _check_writable(path: Path) -> None:
+    """Raises UserError for a file that cannot be written, before anything is paid for what belongs into it."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "is a folder")
+        _unfinished(path).touch()
+        _unfinished(path).unlink()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write all rows as JSON Lines, or nothing at all."""
-    unfinished = path.with_name(path.name + ".partial")
+    unfinished = _unfinished(path)
     try:
         with unfinished.open("w", encoding="utf-8") as stream:
             stream.writelines(jsonlib.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in rows)

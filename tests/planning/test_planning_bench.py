@@ -12,6 +12,7 @@ from asynchow_samples import row, write_pickle, write_rows
 
 from agentmesh.errors import ErrorInfo, UserError
 from agentmesh.messages import Message
+from agentmesh.science.planning.ask import task_names
 from agentmesh.science.planning.asynchow import Item, load_items
 from agentmesh.science.planning.bench import Answer, Case, plan_asynchow, recorded_answers, report, score_answer
 from agentmesh.science.planning.prompts import planner_messages
@@ -76,6 +77,7 @@ def test_a_row_of_the_output(items: list[Item]) -> None:
         "format": 1, "id": "async-1", "model": "m", "method": "planner", "reply": reply, "value": 30 * 86_400,
         "correct": False, "correct_interval": True, "gold_seconds": 28 * 86_400, "reason": "wrong", "finish": "stop",
         "error": None, "published_correct": False, "agrees": True, "ve_count": items[1].ve_count,
+        "attempts": None, "seconds": None, "usage": None, "usd": None,
     }  # fmt: skip
 
 
@@ -116,3 +118,8 @@ def test_the_report_counts_by_model_and_reason(tmp_path: Path, items: list[Item]
 def test_without_the_data_nothing_is_said_of_intervals_and_complexity(tmp_path: Path, items: list[Item]) -> None:
     (score,) = report(recorded_answers(recorded(tmp_path, row(items[0], seconds=900)))).scores
     assert (score.equal.right, score.interval.items, dict(score.by_complexity)) == (1, 0, {})
+
+
+def test_names_of_tasks() -> None:
+    models = ["acme/gpt-5-mini", "hub/lab/Qwen3.6", "a/x", "b/x", "a/7b", "b:y-z", "b/Y_Z"]
+    assert list(task_names(models).values()) == ["gpt_5_mini", "qwen3_6", "a_x", "b_x", "model_7b", "b_y_z", "b_y_z_2"]

@@ -11,13 +11,25 @@ from typing import Any
 
 from ...errors import ErrorInfo, UserError
 from ...messages import Finish, Message, digest
+from ...outcome import Usage
 from .asynchow import Item, wrong_gold
 from .durations import Interval
 from .prompts import planner_messages
 from .recordings import Recorded, join_items
 from .scoring import Accuracy, Reason, accuracy, score_equal, score_interval
 
-__all__ = ["Answer", "Case", "Row", "Score", "plan_asynchow", "recorded_answers", "report", "score_answer"]
+__all__ = [
+    "METHOD",
+    "Answer",
+    "Case",
+    "Report",
+    "Row",
+    "Score",
+    "plan_asynchow",
+    "recorded_answers",
+    "report",
+    "score_answer",
+]
 
 METHOD = "planner"
 
@@ -44,13 +56,20 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one model answered to one case: its text, or why there is none."""
+    """What one model answered to one case: its text, or why there is none; and what asking took, if it was asked now.
+
+    `seconds` are those of the task, waiting for its turn included.
+    """
 
     case: Case
     model: str
     reply: str | None
     error: ErrorInfo | None = None
     finish: Finish | None = None
+    attempts: int | None = None
+    seconds: float | None = None
+    usage: Usage | None = None
+    usd: float | None = None
 
 
 def plan_asynchow(
@@ -101,7 +120,8 @@ class Row:
     """One scored answer, as a line of the output file.
 
     `correct` is by equality with `gold_seconds`, `correct_interval` by the data set's interval (None: not known);
-    `agrees` says whether `correct` is the published verdict (None: none was published).
+    `agrees` says whether `correct` is the published verdict (None: none was published). What follows is None for a
+    recorded reply, and `usd` where the price is unknown.
     """
 
     id: str
@@ -118,6 +138,10 @@ class Row:
     published_correct: bool | None
     agrees: bool | None
     ve_count: int | None
+    attempts: int | None
+    seconds: float | None
+    usage: Usage | None
+    usd: float | None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, with the number of the format."""
@@ -144,6 +168,10 @@ def score_answer(answer: Answer) -> Row:
         published_correct=published,
         agrees=None if published is None else published == verdict.correct,
         ve_count=case.item.ve_count if case.item else None,
+        attempts=answer.attempts,
+        seconds=answer.seconds,
+        usage=answer.usage,
+        usd=answer.usd,
     )
 
 

@@ -1,0 +1,74 @@
+"""Asks models the cases of a benchmark for a command: with the global options, a display, and a summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from ..catalog import Catalog, override_rate
+from ..errors import UserError
+from ..mesh.mesh import Mesh
+from ..science.planning.ask import ask, task_names
+from ..science.planning.bench import Answer, Case
+from .displays import open_display
+from .exits import EXIT_CODES
+from .settings import Options
+from .signals import handling_signals
+from .summary import RunSummary
+
+__all__ = ["Asked", "ask_models"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking: the answers, case by case and in each the models in the order given; and how it went."""
+
+    answers: tuple[Answer, ...]
+    summary: RunSummary
+    exit_code: int
+
+
+def ask_models(
+    cases: Sequence[Case], models: Sequence[str], *, options: Options, rates: Sequence[str], name: str
+) -> Asked:
+    """Ask all models all cases, in an event loop of its own. `rates` are texts `TARGET.requests_per_minute=300`.
+
+    Raises UserError for unknown models and missing keys, before the first call.
+    """
+    catalog = Catalog.load(options.provider_file).with_rates([override_rate(rate) for rate in rates])
+    models = list(dict.fromkeys(models))
+    for model in models:
+        endpoints = catalog.resolve(model)
+        if all(endpoint.key_problem for endpoint in endpoints):
+            raise UserError(f"{model} cannot be asked: {endpoints[0].key_problem}")
+    return anyio.run(partial(_ask, cases, models, catalog=catalog, options=options, name=name))
+
+
+async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog, options: Options, name: str) -> Asked:
+    journal = options.journal_folder
+    tasks = tuple(task_names(models).values())
+    answers: list[Answer] = []
+    async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
+        display = open_display(options.display, lanes=mesh.statistics, journal=journal is not None)
+        async with handling_signals() as signals:
+            async with display, mesh.open_run(
+                name, failures="report", started={"tasks": tasks}, watchers=[display.event]
+            ) as run:  # fmt: skip
+                signals.watch(run)
+                async for answer in ask(run, cases, models):
+                    answers.append(answer)  # noqa: PERF401  # what has come is kept when the run is cancelled
+            assert run.status is not None  # it has ended
+            lanes, counts = mesh.statistics(), run.record.counts
+            summary = RunSummary(
+                run=run.id, workflow=name, status=run.status, seconds=run.seconds,
+                tasks={task: counts[task] for task in tasks if task in counts}, failures=run.failures,
+                usage=run.record.usage, usd=run.record.usd, lanes=lanes, reason=run.reason,
+                simulated=all(lane.simulated for lane in lanes), unfinished=run.runner.statistics().unfinished,
+                forecast=display.forecast, journal=journal is not None,
+            )  # fmt: skip
+    places = {case.id: place for place, case in enumerate(cases)}
+    answers.sort(key=lambda answer: (places[answer.case.id], models.index(answer.model)))
+    return Asked(tuple(answers), summary, signals.exit_code or EXIT_CODES[summary.status])
