@@ -70,6 +70,11 @@ class Limit:
             return self.burst
         return max(1.0, self.per_second) if self.unit == "requests" else max(1.0, 10 * self.per_second)
 
+    @property
+    def largest(self) -> float:
+        """The largest single call that can ever be admitted, in units."""
+        return self.limit if self.debt else min(self.limit, self.capacity)
+
     def reserved(self, input_tokens: float, output_tokens: float) -> float:
         """Units counted on admission of a call of this estimated size; `output_tokens` is its max_tokens, if set."""
         if self.unit in ("requests", "in_flight"):

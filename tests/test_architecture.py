@@ -65,7 +65,7 @@ THREE_POSITIONAL = {
     "agents.tools.perform_tool", "dialects.anthropic.Anthropic.read_refusal",
     "dialects.base.Dialect.read_refusal", "dialects.openai_chat.OpenAIChat.read_refusal",
     "dialects.refusals.read_refusal", "journal.encode.decode", "limits.admission.Admission.push_back",
-    "limits.admission.Admission.row", "limits.gauge.Gauge.correct", "mesh.perform.answer",
+    "limits.admission.Admission.row", "mesh.perform.answer",
     "mesh.perform.on_failure_of", "mesh.stream.stream_text", "ranking.verdict.judge_prompt",
     "science.planning.ask.ask",
 }  # fmt: skip

@@ -17,84 +17,22 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ..errors import CallFailed, ErrorInfo
 from ..rates import Limit
-from .estimate import TokenEstimate
 from .gauge import Gauge
+from .row import OrderKey, Row, Ticket
 from .statistics import EndpointStatistics, LaneStatistics
 
 __all__ = ["Admission", "OrderKey", "Row", "Ticket"]
-
-OrderKey = tuple[float, float, int]
-"""(-priority, -longest remaining path, age): smaller goes first."""
 
 _GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
 _GUARD_MAX_S = 2.0
 _GUARD_GROWTH = 1.25  # at a refusal, which also tells where the limit stands: a little is enough
 _GUARD_DECAY = 0.998  # what was learned from a refusal is forgotten over a few hundred calls that went well
 _START_GUARD_S, _START_S = 0.4, 2.0  # by how much more where a burst begins, and how long until that has passed
-_PROBE_MIN_S, _PROBE_REFUSALS = 0.1, 2.0  # a probe is through after so long, and so many times what a refusal took
+_SOON_S = 60.0
 _SPARE_DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
-
-
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """One call at the lane: what it will need, and what it holds once it is admitted."""
-
-    row: Row
-    order: OrderKey
-    kind: str
-    characters: int
-    max_tokens: int | None
-    input_tokens: float = 0.0
-    output_tokens: float = 0.0
-    state: str = "waiting"
-    waiting_since: float = 0.0
-    admitted_at: float = 0.0
-    sent_at: float = 0.0
-    held: list[tuple[Gauge, float]] = field(default_factory=list)
-
-    @property
-    def expected(self) -> float:
-        """Tokens counted for this call before its use is known."""
-        reserves_all = self.max_tokens is not None and self.row.reserves_max_tokens
-        return self.input_tokens + (self.max_tokens or 0 if reserves_all else self.output_tokens)
-
-    def estimate(self) -> None:
-        """Expect what is known by now: replies that came while this call waited say how long replies are."""
-        self.input_tokens = self.row.estimate.input(self.characters)
-        self.output_tokens = self.row.estimate.output(self.kind, self.max_tokens)
-
-    def __lt__(self, other: Ticket) -> bool:
-        return self.order < other.order
-
-
-class Row:
-    """One endpoint of the account: its queue, its limits, and what it has learned."""
-
-    __slots__ = (
-        "admitted", "estimate", "frozen_until", "gauges", "in_flight", "model", "probe", "probe_s", "probing",
-        "pushed_back", "reserves_max_tokens", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, model: str, gauges: tuple[Gauge, ...]) -> None:
-        self.model = model
-        self.gauges = gauges
-        self.estimate = TokenEstimate()
-        self.waiting: list[Ticket] = []
-        self.in_flight = 0
-        self.admitted = 0
-        self.pushed_back = 0
-        self.frozen_until: float | None = None
-        self.probing = False  # thawed, and the first call since has not succeeded yet
-        self.probe: Ticket | None = None
-        self.probe_s = _PROBE_MIN_S  # a probe that was not refused by then will not be
-        self.reserves_max_tokens = all(g.limit.reserves in ("sum", "max") for g in gauges if "tokens" in g.limit.unit)
-
-    def __repr__(self) -> str:
-        return f"<Row {self.model}: {self.in_flight} in flight, {len(self.waiting)} waiting>"
 
 
 class Admission:
@@ -107,6 +45,8 @@ class Admission:
         self._account = self._new_gauges(account_limits, account, now)
         self._pools: dict[str, tuple[Gauge, ...]] = {}
         self._gauges: list[Gauge] = list(self._account)
+        self._claimed: dict[int, Gauge] = {}  # what holds a call back since the last decision
+        self._tickets = 0
         self._guard_s = _GUARD_S
         self._guarded_at = -math.inf
         self._peak = 0
@@ -148,11 +88,12 @@ class Admission:
         self, row: Row, *, characters: int, kind: str, max_tokens: int | None, order: OrderKey, now: float
     ) -> Ticket:
         """Put a call in its place. Raises CallFailed(bad_request) for one that a limit can never admit."""
-        ticket = Ticket(row, order, kind, characters, max_tokens, waiting_since=now)
+        self._tickets += 1
+        ticket = Ticket(row, order, kind, characters, max_tokens, self._tickets, waiting_since=now)
         ticket.estimate()
         for gauge in row.gauges:
             need = gauge.limit.reserved(ticket.input_tokens, max_tokens or 0)
-            if need > gauge.limit.limit:
+            if need > gauge.limit.largest:
                 raise CallFailed(_too_large(gauge, need))
         heapq.heappush(row.waiting, ticket)
         self.waiting += 1
@@ -172,13 +113,14 @@ class Admission:
                 gauge.restart(now)
         admitted: list[Ticket] = []
         soonest = math.inf
-        claimed: set[int] = set()
+        claimed: dict[int, Gauge] = {}
         heads = [(row.waiting[0].order, index, row) for index, row in enumerate(self.rows.values()) if row.waiting]
         heapq.heapify(heads)
         while heads:
             _, index, row = heapq.heappop(heads)
-            wait = self._wait_of_row(row, now)
+            wait = row.wait(now)
             if wait <= 0.0:
+                row.thaw()
                 wait = self._wait_of_limits(row, row.waiting[0], now, claimed)
             if wait > 0.0:
                 soonest = min(soonest, wait)
@@ -186,23 +128,12 @@ class Admission:
             admitted.append(self._let_go(row, now))
             if row.waiting:
                 heapq.heappush(heads, (row.waiting[0].order, index, row))
-        for gauge in self._gauges:
-            gauge.note_bound(id(gauge) in claimed, now)
+        for key, gauge in (self._claimed | claimed).items():
+            gauge.note_bound(key in claimed, now)
+        self._claimed = claimed
         return admitted, soonest
 
-    def _wait_of_row(self, row: Row, now: float) -> float:
-        if row.frozen_until is not None:
-            if now < row.frozen_until:
-                return row.frozen_until - now
-            row.frozen_until, row.probing, row.probe = None, True, None
-        if row.probe is not None:
-            wait = row.probe.sent_at + row.probe_s - now
-            if wait > 0.0:
-                return wait
-            row.probing, row.probe = False, None
-        return 0.0
-
-    def _wait_of_limits(self, row: Row, ticket: Ticket, now: float, claimed: set[int]) -> float:
+    def _wait_of_limits(self, row: Row, ticket: Ticket, now: float, claimed: dict[int, Gauge]) -> float:
         longest = 0.0
         ticket.estimate()
         for gauge in row.gauges:
@@ -211,15 +142,17 @@ class Admission:
                 continue
             wait = gauge.meter.wait(self._need(gauge, ticket), now, margin=self._margin(gauge, row, now))
             if wait > 0.0:
-                claimed.add(id(gauge))
+                claimed[id(gauge)] = gauge
                 longest = max(longest, wait)
         return longest
 
     def _let_go(self, row: Row, now: float) -> Ticket:
         ticket = heapq.heappop(row.waiting)
+        ticket.doubt = row.estimate.variance
         for gauge in row.gauges:
             need = self._need(gauge, ticket)
             gauge.take(need, now)
+            gauge.doubt += ticket.doubt
             ticket.held.append((gauge, need))
         ticket.state = "admitted"
         ticket.admitted_at = ticket.sent_at = now
@@ -252,7 +185,12 @@ class Admission:
         output_tokens: int | None = None,
         ok: bool = True,
     ) -> None:
-        """A call has ended: slots come back, and what was reserved is corrected to what was really used, if known."""
+        """A call has ended: slots come back, and what was reserved is corrected to what was really used, if known.
+
+        A ticket that does not hold anything (any more) is passed over, here and in `push_back` and `cancel`.
+        """
+        if ticket.state != "admitted":
+            return
         self._begin(ticket, now)  # whatever became of it, the provider may have counted it
         row = ticket.row
         if ok:
@@ -267,7 +205,10 @@ class Admission:
             if limit.unit == "in_flight":
                 gauge.release(held, now)
             elif limit.unit != "requests" and limit.settles == "actual" and input_tokens is not None:
-                gauge.correct(held, limit.used(input_tokens, output_tokens or 0), now)
+                # What we expected beyond what the provider reserves, it counts only now.
+                since, counted = ticket.admitted_at, min(held, _reserved(gauge, ticket))
+                gauge.release(held - counted, now, since=since)
+                gauge.release(counted - limit.used(input_tokens, output_tokens or 0), now, since=since)
         self._leave(ticket)
         if row.probe is ticket:
             row.probe = None
@@ -282,7 +223,7 @@ class Admission:
             self.waiting -= 1
         elif ticket.state == "admitted":
             for gauge, held in ticket.held:
-                gauge.release(held, now)
+                gauge.release(held, now, since=ticket.admitted_at)
             if ticket.row.probe is ticket:
                 ticket.row.probe = None
             self._leave(ticket)
@@ -290,31 +231,36 @@ class Admission:
     def push_back(self, ticket: Ticket, wait: float, now: float, *, unit: str | None = None) -> tuple[str, ...]:
         """The provider refused an admitted call as too fast: nothing of what it concerns goes for `wait` seconds.
 
-        The account's own limits concern all of its models; otherwise only this model is frozen. Returns the models.
+        That is this model, and all that share a limit with it (of the account, of a pool). Returns the models.
         `unit` is `requests` or `tokens` where the provider said which limit it was; else all may have been.
         """
+        if ticket.state != "admitted":
+            return ()
         self._begin(ticket, now)
         if ticket.admitted_at >= self._guarded_at:  # what was in flight already is refused for the same reason
             self._guard_s, self._guarded_at = min(_GUARD_MAX_S, self._guard_s * _GUARD_GROWTH), now
         row = ticket.row
-        row.probe_s = max(_PROBE_MIN_S, _PROBE_REFUSALS * (now - ticket.sent_at))
-        row.pushed_back += 1
+        row.note_refusal(now - ticket.sent_at)
         named = {id(gauge) for gauge, _ in ticket.held if unit is not None and gauge.limit.unit.endswith(unit)}
         for gauge, held in ticket.held:
-            gauge.release(held, now)
-            if gauge.limit.unit != "in_flight" and (not named or id(gauge) in named):
+            gauge.release(held, now, since=ticket.admitted_at)
+            if _may_have_refused(gauge.limit, wait) and (not named or id(gauge) in named):
                 # When the wait is over, one call of this size fits, and not more.
                 gauge.meter.lower(min(held, gauge.limit.capacity) - wait * gauge.limit.per_second, now)
         if row.probe is ticket:
             row.probe = None
         self._leave(ticket)
-        concerned = list(self.rows.values()) if self._account else [row]
+        shared = {id(gauge) for gauge in row.gauges if gauge.limit.unit != "in_flight"}
+        rows = self.rows.values()
+        concerned = [one for one in rows if one is row or not shared.isdisjoint(id(gauge) for gauge in one.gauges)]
         for other in concerned:
             other.frozen_until = max(other.frozen_until or 0.0, now + wait)
         return tuple(other.model for other in concerned)
 
     def _leave(self, ticket: Ticket) -> None:
         ticket.state = "gone"
+        for gauge, _ in ticket.held:
+            gauge.doubt = max(0.0, gauge.doubt - ticket.doubt)
         ticket.held = []
         ticket.row.in_flight -= 1
         self.in_flight -= 1
@@ -322,10 +268,11 @@ class Admission:
     def _need(self, gauge: Gauge, ticket: Ticket) -> float:
         """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
         limit = gauge.limit
-        if limit.reserves in ("sum", "max"):
-            output = ticket.output_tokens if ticket.max_tokens is None else ticket.max_tokens
-            return limit.reserved(ticket.input_tokens, output)
-        return limit.used(ticket.input_tokens, ticket.output_tokens)
+        if limit.reserves in ("sum", "max") or limit.settles == "reserved":
+            need = _reserved(gauge, ticket)
+        else:
+            need = limit.used(ticket.input_tokens, ticket.output_tokens)
+        return min(need, limit.largest)
 
     def _margin(self, gauge: Gauge, row: Row, now: float) -> float:
         """Units kept spare: for ways of different length to the server, and for estimates that were too low."""
@@ -338,12 +285,13 @@ class Admission:
         guard = guard_s * limit.per_second
         if limit.unit == "requests":
             return guard
-        spare = _SPARE_DEVIATIONS * row.estimate.deviation * math.sqrt(row.in_flight)
+        spare = _SPARE_DEVIATIONS * math.sqrt(gauge.doubt + row.estimate.variance)
         return min(guard + spare, 0.25 * limit.capacity)
 
     def statistics(self, now: float) -> LaneStatistics:
         """A truthful picture of the lane at `now`."""
         limits = tuple(gauge.statistics(now) for gauge in self._gauges)
+        endpoints = tuple(self._endpoint(row, now) for row in self.rows.values())
         binding = max(limits, key=lambda one: one.bound_s, default=None)
         bound = sum(one.bound_s for one in limits)
         return LaneStatistics(
@@ -353,9 +301,9 @@ class Admission:
             waiting=self.waiting,
             admitted=sum(row.admitted for row in self.rows.values()),
             pushed_back=sum(row.pushed_back for row in self.rows.values()),
-            frozen_s=max((row.frozen_until - now for row in self.rows.values() if row.frozen_until), default=None),
+            frozen_s=max((one.frozen_s for one in endpoints if one.frozen_s is not None), default=None),
             limits=limits,
-            endpoints=tuple(self._endpoint(row, now) for row in self.rows.values()),
+            endpoints=endpoints,
             bounded_by=f"{binding.scope} {binding.name}" if binding and binding.bound_s > 0 else None,
             bounded_share=binding.bound_s / bound if binding and bound > 0 else 0.0,
         )
@@ -363,7 +311,7 @@ class Admission:
     def _endpoint(self, row: Row, now: float) -> EndpointStatistics:
         wait = None
         if row.waiting:
-            wait = self._wait_of_row(row, now) or max(
+            wait = row.wait(now) or max(
                 (
                     g.meter.wait(self._need(g, row.waiting[0]), now, margin=self._margin(g, row, now))
                     for g in row.gauges
@@ -376,10 +324,22 @@ class Admission:
         )
 
 
+def _reserved(gauge: Gauge, ticket: Ticket) -> float:
+    """What the provider reserves for a call."""
+    output = ticket.output_tokens if ticket.max_tokens is None else ticket.max_tokens
+    return gauge.limit.reserved(ticket.input_tokens, output)
+
+
+def _may_have_refused(limit: Limit, wait: float) -> bool:
+    """Whether a bucket can be what asks for this wait: a day's burst is not used up for seconds."""
+    bucket = limit.shape == "bucket" and limit.unit != "in_flight"
+    return bucket and limit.capacity <= limit.per_second * max(_SOON_S, wait)
+
+
 def _too_large(gauge: Gauge, need: float) -> ErrorInfo:
     limit = gauge.limit
     return ErrorInfo(
         "bad_request",
         f"this call needs about {need:,.0f} {limit.unit.replace('_', ' ')}, and {gauge.scope} allows "
-        f"{limit.limit:,.0f} ({limit.name}): shorten it, lower max_tokens, or use a model with a higher limit",
+        f"{limit.largest:,.0f} at once ({limit.name}): shorten it, lower max_tokens, or take a model that allows more",
     )

@@ -15,8 +15,8 @@ class TokenEstimate:
     """What one endpoint's calls cost in tokens.
 
     Input: characters divided by a calibrated ratio. Output: the mean of the same kind of call before (or of all calls
-    of the endpoint, for a kind not seen yet), never more than `max_tokens`. `deviation` is the root mean square of how
-    far estimates of the whole call were below the truth: what a lane keeps spare for each call in flight.
+    of the endpoint, for a kind not seen yet), never more than `max_tokens`. `variance` is the mean square of how far
+    estimates of the whole call were below the truth: what a lane keeps spare for each call in flight.
     """
 
     __slots__ = ("_outputs", "_ratio", "_seen", "_square")
@@ -40,9 +40,9 @@ class TokenEstimate:
         return learned if max_tokens is None else min(learned, max_tokens)
 
     @property
-    def deviation(self) -> float:
-        """Tokens by which a call typically exceeds its estimate."""
-        return math.sqrt(self._square)
+    def variance(self) -> float:
+        """The mean square of the tokens by which a call exceeds its estimate."""
+        return self._square
 
     def observe(
         self, kind: str, characters: int, *, estimated: float, input_tokens: int | None, output_tokens: int | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..rates import Limit
 from .meter import Meter, meter
 from .statistics import LimitStatistics
@@ -15,14 +17,15 @@ class Gauge:
     """One limit of `scope` (the account, a pool or a model), with its meter and its history."""
 
     __slots__ = (
-        "_bound_s", "_busy", "_cells", "_first", "_level_s", "_stamp", "_used", "begun", "full_at", "limit", "meter",
-        "scope",
+        "_bound_s", "_busy", "_cells", "_first", "_level_s", "_stamp", "_used", "begun", "doubt", "full_at", "limit",
+        "meter", "scope",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
         self.limit = limit
         self.scope = scope
-        self.meter: Meter = meter(limit, now)
+        self.meter: Meter = _meter(limit, now)
+        self.doubt = 0.0  # the sum over calls in flight of how far each may exceed its estimate, in units squared
         self.full_at = now  # when everything was free the last time
         self.begun = True  # whether the provider has begun to count
         self._used = 0.0  # units, in all; for slots: now
@@ -49,17 +52,14 @@ class Gauge:
         """The provider has seen nothing yet: what was taken counts as taken now."""
         if self._first is not None:
             self._first = self.full_at = now
-            self.meter = meter(self.limit, now)
+            self.meter = _meter(self.limit, now)
             self.meter.take(self._used, now)
 
-    def release(self, amount: float, now: float) -> None:
-        """What was taken was not used, or is used no longer (slots)."""
-        self.meter.give(amount, now)
+    def release(self, amount: float, now: float, *, since: float = 0.0) -> None:
+        """What was taken at `since` was not used, or is used no longer (slots); more than that was, if negative."""
+        first = now if self._first is None else self._first
+        self.meter.give(amount, now, since=max(since, first))
         self._count(-amount, now)
-
-    def correct(self, reserved: float, used: float, now: float) -> None:
-        """A call cost `used` where `reserved` had been counted."""
-        self.release(reserved - used, now)
 
     def note_bound(self, bound: bool, now: float) -> None:
         """Whether, from now on, this limit is what holds a call back."""
@@ -74,6 +74,8 @@ class Gauge:
         bound_s = self._bound_s + (max(0.0, now - self._stamp) if self._stamp is not None else 0.0)
         if limit.unit == "in_flight":
             recent = self._used / limit.limit
+        elif limit.shape != "bucket":
+            recent = 1.0 - self.meter.level(now) / limit.limit
         else:
             since = int(now) - _RECENT_S
             units = sum(amount for second, amount in self._cells if second > since)
@@ -84,7 +86,7 @@ class Gauge:
         """Units that the limit allows in the last 10 s, or since the first call, whose burst then counts too."""
         age = now - (self._first if self._first is not None else now)
         span = min(float(_RECENT_S), max(1.0, age))
-        burst = self.limit.capacity if self.limit.shape == "bucket" and age <= _RECENT_S else 0.0
+        burst = self.limit.capacity if age <= _RECENT_S else 0.0
         return self.limit.per_second * span + burst
 
     def _use(self, now: float) -> float:
@@ -94,10 +96,9 @@ class Gauge:
             return 0.0
         if self.limit.unit == "in_flight":
             return used / (self.limit.limit * (at - self._first))
-        allowed = self.limit.per_second * (at - self._first)
-        if self.limit.shape == "bucket":
-            allowed += self.limit.capacity
-        return used / allowed
+        if self.limit.shape != "bucket":
+            return used / (self.limit.limit * (1 + (at - self._first) // self.limit.window))
+        return used / (self.limit.capacity + self.limit.per_second * (at - self._first))
 
     def _count(self, amount: float, now: float) -> None:
         if self.limit.unit == "in_flight":
@@ -113,3 +114,8 @@ class Gauge:
         if self.limit.unit != "in_flight":
             return self._used
         return self._level_s + self._used * max(0.0, now - self._cells[0][1])
+
+
+def _meter(limit: Limit, now: float) -> Meter:
+    """A meter that keeps to the limit wherever the provider's windows begin, which nobody tells."""
+    return meter(replace(limit, shape="sliding") if limit.shape == "fixed" else limit, now)

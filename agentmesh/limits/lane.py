@@ -27,6 +27,9 @@ LOOK_AHEAD = 256
 """Calls that may wait in a lane at a time: enough that a lane never runs dry while agents prepare their next call, few
 enough that a suspended coroutine (8 kB) for each of them weighs nothing."""
 
+_TICK_S = 0.001
+"""The timer is not set for less: a wait so short that the clock cannot show it would be waited for again and again."""
+
 
 class Lane:
     """One account's lane. `serve` must run in a task group of whoever owns it, until it is cancelled.
@@ -134,7 +137,7 @@ class Lane:
         while True:
             self._wake = anyio.Event()
             self._alarm = -math.inf  # this very pump need not wake us
-            wait = self._pump()
+            wait = max(self._pump(), _TICK_S)
             self._alarm = monotonic() + wait
             with anyio.move_on_after(None if wait == math.inf else wait):
                 await self._wake.wait()

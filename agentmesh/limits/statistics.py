@@ -9,7 +9,8 @@ __all__ = ["EndpointStatistics", "LaneStatistics", "LimitStatistics"]
 
 @dataclass(frozen=True, slots=True)
 class LimitStatistics:
-    """One limit: `scope` is the account, a pool or a model; `recent` is the share of it used over the last 10 s.
+    """One limit: `scope` is the account, a pool or a model; `recent` is the share of it used over the last 10 s
+    (of a window, the share used now).
 
     `used` is the total in its unit; `use` is the share of what it allowed (burst included) from the lane's first
     admission until it last had work waiting; `bound_s` for how many seconds it was what held the next call back.

@@ -11,27 +11,21 @@ from ..rates import Limit
 __all__ = ["FixedWindow", "SlidingWindow"]
 
 _EPSILON = 1e-9
-_LAG = 0.02  # share of the window by which a boundary may be waited out longer, for a margin's sake
-
-
-def _lag(margin: float, limit: Limit) -> float:
-    """Seconds to keep away from a boundary: who counts for us may have begun later than we did."""
-    return min(margin / limit.per_second, _LAG * limit.window)
+_LAG = 0.02  # share of a sliding window by which it may be kept longer, for a margin's sake
 
 
 class FixedWindow:
     """A counter that is set to zero at each boundary; windows follow one another from the first use on.
 
-    The margin that `wait` was asked for last holds in time too: nothing fits just after a boundary.
+    For servers. A client does not know where the server's windows begin, and counts in sliding ones.
     """
 
-    __slots__ = ("_lag", "_start", "_used", "limit")
+    __slots__ = ("_start", "_used", "limit")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self._start: float | None = None
         self._used = 0.0
-        self._lag = 0.0
 
     def __repr__(self) -> str:
         return f"<FixedWindow {self.limit.name} {self._used:.1f} of {self.limit.limit:g} used since {self._start}>"
@@ -42,15 +36,11 @@ class FixedWindow:
         return self.limit.limit - self._used
 
     def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
-        """Seconds until `amount` fits, a margin past the boundary if need be; inf for more than the whole window."""
+        """Seconds until `amount` fits with `margin` to spare; inf for more than the whole window."""
         if amount > self.limit.limit:
             return math.inf
-        self._lag = _lag(margin, self.limit)
-        left = self.level(now)
-        over = self._start is not None and now - self._start >= self.limit.window - _EPSILON
-        if not over and amount + min(margin, self.limit.limit - amount) <= left + _EPSILON:
-            return 0.0
-        return self.reset(now)
+        fits = amount + min(margin, self.limit.limit - amount) <= self.level(now) + _EPSILON
+        return 0.0 if fits else self.reset(now)
 
     def take(self, amount: float, now: float) -> None:
         """Count `amount` in this window."""
@@ -73,10 +63,10 @@ class FixedWindow:
 
     def reset(self, now: float) -> float:
         """Seconds until the counter is set to zero."""
-        return 0.0 if self._start is None else max(0.0, self._start + self.limit.window + self._lag - now)
+        return 0.0 if self._start is None else max(0.0, self._start + self.limit.window - now)
 
     def _roll(self, now: float) -> None:
-        if self._start is not None and now - self._start >= self.limit.window + self._lag - _EPSILON:
+        if self._start is not None and now - self._start >= self.limit.window - _EPSILON:
             self._start, self._used = None, 0.0
 
 
@@ -106,7 +96,7 @@ class SlidingWindow:
         """Seconds until enough of the oldest use has left the window; inf for more than the whole window."""
         if amount > self.limit.limit:
             return math.inf
-        self._lag = _lag(margin, self.limit)
+        self._lag = min(margin / self.limit.per_second, _LAG * self.limit.window)
         missing = amount + min(margin, self.limit.limit - amount) - self.level(now)
         if missing <= _EPSILON:
             return 0.0
