@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
 
 from ..client.budget import Budget
 from ..client.caller import Retry
-from ..errors import HandleMisuse
+from ..errors import HandleMisuse, UserError
 from ..messages import Settings
 from .loop import MAX_TURNS, REPAIRS
 from .output import OutputType
@@ -17,7 +17,12 @@ from .tools import Tool, as_tool
 __all__ = ["Agent", "Call", "Handle", "call", "handles_in", "replace_handles"]
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    T_co = _TypeVar("T_co", covariant=True, default=str)  # an agent without an output type answers with text
+else:
+    T_co = TypeVar("T_co", covariant=True)
 
 
 class Agent(Generic[T_co]):
@@ -26,7 +31,8 @@ class Agent(Generic[T_co]):
     `model` is `provider/model`, or several of them, asked in turn when one cannot serve. `output` is a type (a
     pydantic model, a dataclass, `list[int]`, ...) that replies are checked against; without it a reply is its text.
     `max_turns` bounds rounds of tool calls, `repairs` how often a reply that does not fit is sent back. `timeout` is
-    seconds per attempt, from admission. What is not said is taken from where the agent is used.
+    seconds per attempt, from admission. What is not said is taken from where the agent is used. Raises UserError for
+    what makes no sense.
     """
 
     def __init__(
@@ -40,7 +46,8 @@ class Agent(Generic[T_co]):
         self.models = (model,) if isinstance(model, str) else tuple(model)
         self.instructions = instructions
         self.output = output if isinstance(output, OutputType) or output is None else OutputType.of_type(output)
-        self.tools = {made.name: made for made in map(as_tool, tools)}
+        made = [as_tool(one) for one in tools]
+        self.tools = {one.name: one for one in made}
         self.settings = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         self.max_turns = max_turns
         self.repairs = repairs
@@ -48,6 +55,12 @@ class Agent(Generic[T_co]):
         self.timeout = timeout
         self.budget = budget
         self.priority = priority
+        if not self.models:
+            raise UserError(f"the agent {name} has no model")
+        if len(self.tools) < len(made):
+            raise UserError(f"the agent {name} has two tools of one name: {', '.join(one.name for one in made)}")
+        if max_turns < 0 or repairs < 0:
+            raise UserError(f"the agent {name}: max_turns and repairs are numbers from 0 on")
 
     def __repr__(self) -> str:
         return f"<Agent {self.name} on {', '.join(self.models)}>"
@@ -72,8 +85,19 @@ class Call(Generic[T_co]):
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+@overload
+def call(function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Call[T]: ...
+@overload
+def call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Call[T]: ...
+
+
 def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call[Any]:
-    """A call of a function, async or not; arguments may be handles of tasks, also inside lists and dicts."""
+    """A call of a function, async or not; arguments may be handles of tasks, also inside lists and dicts.
+
+    A sync function is performed in a thread. A parameter that is annotated with `Context` is filled in.
+    """
+    if isinstance(function, Tool):
+        return Call(name=function.name, function=function.function, args=args, data=kwargs)
     name = getattr(function, "__name__", type(function).__name__).strip("_<>") or "call"
     return Call(name=name, function=function, args=args, data=kwargs)
 
@@ -110,12 +134,18 @@ def handles_in(value: Any) -> list[Handle]:
     return []
 
 
-def replace_handles(value: Any, values: Callable[[Handle], Any]) -> Any:
-    """The same value with each handle replaced by what `values` gives for it."""
+def replace_handles(value: Any, *, of: Callable[[Handle], Any], keep: Callable[[Handle], bool]) -> Any:
+    """The same value with each handle replaced by what `of` gives for it; in a list or dict only those to `keep`."""
     if isinstance(value, Handle):
-        return values(value)
+        return of(value)
     if not handles_in(value):
         return value
     if isinstance(value, Mapping):
-        return {name: replace_handles(one, values) for name, one in value.items()}
-    return type(value)(replace_handles(one, values) for one in value)  # lists, tuples and sets make themselves anew
+        return {name: replace_handles(one, of=of, keep=keep) for name, one in value.items() if _stays(one, keep)}
+    if hasattr(value, "_fields"):  # a named tuple: each place has a meaning, so that none may fall away
+        return type(value)(*(replace_handles(one, of=of, keep=keep) for one in value))
+    return type(value)(replace_handles(one, of=of, keep=keep) for one in value if _stays(one, keep))
+
+
+def _stays(value: Any, keep: Callable[[Handle], bool]) -> bool:
+    return not isinstance(value, Handle) or keep(value)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from ..client.caller import Caller
+from ..client.caller import Caller, Halted
 from ..errors import BudgetExceeded, CallFailed, ErrorInfo
 from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
 from .context import Context
@@ -18,7 +18,7 @@ from .tools import Tool, perform_tool
 __all__ = ["MAX_TURNS", "REPAIRS", "Asks", "Turns", "refuse_unusable", "run_turns"]
 
 MAX_TURNS = 10
-"""Rounds of tool calls within one answer: enough for a search that goes astray once, few enough to notice a loop."""
+"""Rounds of tool calls before one answer: enough for a search that goes astray once, few enough to notice a loop."""
 REPAIRS = 2
 """How often a reply that does not fit is sent back: models that miss twice rarely hit the third time."""
 
@@ -53,10 +53,16 @@ async def run_turns(
     tools = turns.tools or {}
     specs = tuple(tool.spec for tool in tools.values())
     repairs = 0
-    for _ in range(turns.max_turns):
+    rounds = 0
+    while True:
         reply = await route.call(_request(messages, turns, specs), caller, on_text=on_text)
         refuse_unusable(reply, structured=turns.output is not None)
         if reply.tool_calls:
+            if rounds == turns.max_turns:
+                raise CallFailed(
+                    ErrorInfo("tool", f"no answer after {rounds} rounds of tool calls, and one more asked")
+                )
+            rounds += 1
             messages.append(reply.as_message())
             messages += await _perform_all(tools, reply.tool_calls, context)
             continue
@@ -71,7 +77,6 @@ async def run_turns(
             repairs += 1
             messages.append(reply.as_message())
             messages.append(Message("user", _repair(error)))
-    raise CallFailed(ErrorInfo("tool", f"no answer within {turns.max_turns} turns: the model kept calling tools"))
 
 
 def _request(messages: list[Message], turns: Turns, specs: tuple[ToolSpec, ...]) -> Request:
@@ -105,12 +110,12 @@ def refuse_unusable(reply: Reply, *, structured: bool) -> None:
 async def _perform_all(tools: dict[str, Tool], calls: tuple[ToolCall, ...], context: Context) -> list[Message]:
     """All calls of one turn at once; their answers in the order of the calls."""
     answers: list[Message | None] = [None] * len(calls)
-    over: list[BudgetExceeded] = []
+    over: list[BudgetExceeded | Halted] = []
 
     async def perform(index: int, one: ToolCall) -> None:
         try:
             answers[index] = await perform_tool(tools, one, context)
-        except BudgetExceeded as error:
+        except (BudgetExceeded, Halted) as error:
             over.append(error)  # raised below, as itself rather than inside a group
 
     async with anyio.create_task_group() as group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints, overload
@@ -13,6 +14,7 @@ import pydantic
 import tenacity
 from pydantic_core import to_json
 
+from ..client.caller import Halted
 from ..clock import in_thread
 from ..errors import BudgetExceeded, UserError
 from ..messages import Message, ToolCall, ToolSpec
@@ -109,7 +111,8 @@ async def perform_tool(tools: dict[str, Tool], call: ToolCall, context: Context)
     """Perform one call. Whatever goes wrong becomes an answer to the model, which can then do better."""
     found = tools.get(call.name)
     if found is None:
-        return _answer(call, f"There is no tool {call.name}. There are: {', '.join(tools)}.", error=True)
+        others = f"There are: {', '.join(tools)}." if tools else "There are none at all."
+        return _answer(call, f"There is no tool {call.name}. {others}", error=True)
     try:
         given = found.arguments.model_validate_json(call.arguments or "{}")
     except pydantic.ValidationError as error:
@@ -119,15 +122,14 @@ async def perform_tool(tools: dict[str, Tool], call: ToolCall, context: Context)
     if found.context_parameter is not None:
         arguments[found.context_parameter] = context
     try:
-        with anyio.fail_after(found.timeout):
+        with anyio.move_on_after(found.timeout):  # a TimeoutError of the tool's own is an error like any other
             result = await _perform(found, arguments)
-    except TimeoutError:
-        return _answer(call, f"{call.name} did not end within {found.timeout:g} s.", error=True)
-    except BudgetExceeded:
-        raise  # what a tool asked of a model counts against the task's budgets
+            return _answer(call, result if isinstance(result, str) else to_json(result).decode())
+    except (BudgetExceeded, Halted):
+        raise  # what a tool asked of a model counts against the task's budgets, and ends with the run
     except Exception as error:  # noqa: BLE001 - a tool is the user's code: the model hears what it raised
         return _answer(call, f"{call.name} failed: {type(error).__name__}: {error}", error=True)
-    return _answer(call, result if isinstance(result, str) else to_json(result, fallback=repr).decode())
+    return _answer(call, f"{call.name} did not end within {found.timeout:g} s.", error=True)
 
 
 async def _perform(found: Tool, arguments: dict[str, Any]) -> Any:
@@ -135,7 +137,8 @@ async def _perform(found: Tool, arguments: dict[str, Any]) -> Any:
         return await call_function(found.function, **arguments)
     retrying = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+        retry=tenacity.retry_if_not_exception_type((BudgetExceeded, Halted)),
         sleep=anyio.sleep,
         reraise=True,
     )
@@ -143,8 +146,19 @@ async def _perform(found: Tool, arguments: dict[str, Any]) -> Any:
 
 
 async def call_function(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call a function of the user's: awaited if it is async, in a thread if it is not."""
-    called = functools.partial(function, *args, **kwargs)
+    """Call a function of the user's: awaited if it is async, in a thread if it is not.
+
+    Raises RuntimeError where it ends as cancelled and nobody cancelled it: on asyncio that would end its whole group.
+    """
+    try:
+        return await _call(function, functools.partial(function, *args, **kwargs))
+    except anyio.get_cancelled_exc_class() as cancelled:
+        if anyio.current_effective_deadline() == -math.inf:
+            raise
+        raise RuntimeError("it ended as cancelled, and nobody had cancelled it") from cancelled
+
+
+async def _call(function: Callable[..., Any], called: Callable[[], Any]) -> Any:
     if inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - objects with an async __call__ are functions too
     ):

@@ -10,11 +10,14 @@ from ..agents.agent import Call, Handle, handles_in
 from ..client.caller import Retry
 from ..data import plain
 from ..errors import UserError
+from ..flow.graph import Require
 from ..keys import encode_key
 from ..messages import digest
+from ..references import TemplateProblem
+from ..template import Template
 from .task import Task
 
-__all__ = ["dependencies", "key_of_call", "retry_of", "task_name"]
+__all__ = ["check_prompt", "dependencies", "is_template", "key_of_call", "require_of", "retry_of", "task_name"]
 
 
 def task_name(call: Call[Any], name: str | None) -> str:
@@ -25,6 +28,22 @@ def task_name(call: Call[Any], name: str | None) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"a task's name has lower-case letters, digits and _, and begins with a letter: not {name!r}")
     return name
+
+
+def is_template(prompt: str) -> bool:
+    """Whether there is anything to fill in: what is not need not be compiled."""
+    return any(mark in prompt for mark in ("{{", "{%", "{#"))
+
+
+def check_prompt(call: Call[Any], task: str) -> None:
+    """Raises TemplateProblem, before anything is asked, for a prompt that names what it was not given."""
+    if call.agent is None or not is_template(call.prompt):
+        return
+    for name in Template(call.prompt, name=task).names():
+        if name.root not in call.data:
+            given = ", ".join(call.data) or "none"
+            message = f"{name}: there is no such name here; there are {given}"
+            raise TemplateProblem(message, line=name.line, name=task)
 
 
 def dependencies(call: Call[Any]) -> tuple[list[Task[Any]], list[list[Task[Any]]]]:
@@ -59,17 +78,31 @@ def _as_data(value: Any) -> Any:
         return {str(name): _as_data(one) for name, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_as_data(one) for one in value]
-    return plain(value)
+    try:
+        return plain(value)
+    except TypeError:  # a function may be given anything; what is no data is told apart by the order of starts
+        return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def retry_of(given: Retry | Mapping[str, Any] | int | None) -> Retry | None:
     """A retry option: `Retry(...)`, a number of attempts, or `{"attempts": 3, "on": ["timeout"]}`."""
-    match given:
-        case None | Retry():
-            return given
-        case int():
-            return Retry(given)
-    unknown = set(given) - {"attempts", "on"}
-    if unknown:
-        raise UserError(f"retry has attempts and on, not {', '.join(sorted(unknown))}")
-    return Retry(**given)
+    try:
+        match given:
+            case None | Retry():
+                return given
+            case int():
+                return Retry(given)
+        unknown = set(given) - {"attempts", "on"}
+        if unknown:
+            raise UserError(f"retry has attempts and on, not {', '.join(sorted(unknown))}")
+        return Retry(**given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"retry={given!r}: {error}") from None
+
+
+def require_of(given: str | float) -> Require:
+    """A require option. Raises UserError for what is none."""
+    try:
+        return Require.of(given)
+    except (TypeError, ValueError):
+        raise UserError(f"require is any, all, a percentage like 95% or a share from 0 to 1, not {given!r}") from None

@@ -40,6 +40,7 @@ class Endpoints:
         self._hooks = event_hooks
         self._timeouts = timeouts
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._by_account: dict[str, Lane] = {}
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
         self._routes: dict[tuple[str, ...], Route] = {}
         self._transports: dict[str, Transport] = {}
@@ -54,6 +55,10 @@ class Endpoints:
             endpoints = [endpoint for name in key for endpoint in self._of(name)]
             self._routes[key] = Route(", ".join(key), endpoints)
         return self._routes[key]
+
+    def knows(self, name: str) -> bool:
+        """Whether a model has been asked for before, so that nothing need be read for it."""
+        return name in self._endpoints
 
     def _of(self, name: str) -> tuple[Endpoint, ...]:
         if name not in self._endpoints:
@@ -70,6 +75,7 @@ class Endpoints:
                 model.account, model.limits_of("account"), simulated=model.simulated,
                 told_sent=not self._in_process(model),
             )  # fmt: skip
+            self._by_account.setdefault(model.account, self._lanes[key])
             self._services.start_soon(self._lanes[key].serve, name=f"lane {model.account}")
         return self._lanes[key]
 
@@ -90,7 +96,7 @@ class Endpoints:
 
     def lane_of_account(self, account: str) -> Lane | None:
         """The lane of an account, if one has been made."""
-        return next((lane for (_, name), lane in self._lanes.items() if name == account), None)
+        return self._by_account.get(account)
 
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """How every lane stands now."""

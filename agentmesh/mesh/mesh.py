@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
+from urllib.parse import unquote
 
 import anyio
 import anyio.abc
@@ -25,12 +26,14 @@ from ..errors import RunFailed, UserError
 from ..events import Event, RunStarted
 from ..flow.graph import Node
 from ..journal import Journal, NullJournal, new_run_id
+from ..keys import key_of
 from ..limits.lane import Lane
 from ..limits.statistics import LaneStatistics
 from ..messages import Settings
 from ..outcome import Outcome
 from .endpoints import Endpoints
 from .run import Run
+from .task import Task
 
 __all__ = ["Mesh"]
 
@@ -40,8 +43,12 @@ T = TypeVar("T")
 class Mesh:
     """Runs and calls that share lanes. Use it as `async with open_mesh() as mesh`.
 
-    On asyncio it may be opened and closed in different tasks. `journal` is the folder of the runs' files, None for
-    none; `http` takes the place of the network (any `httpx.AsyncBaseTransport`).
+    On asyncio it may be opened and closed in different tasks. `budget` holds for all that is asked in it. `journal` is
+    the folder of the runs' files, None for none. `provider_files` win over those that are found elsewhere; `settings`
+    hold where nearer ones say nothing; `seed` is that of its runs and of the simulated provider. `http` takes the place
+    of the network (any `httpx.AsyncBaseTransport`), `event_hooks` are httpx's. `watchers` hear every event of its runs.
+
+    Leaving it waits for single calls that are under way; an exception inside cancels them.
     """
 
     def __init__(
@@ -63,9 +70,12 @@ class Mesh:
         self._endpoints: Endpoints
         self._host: asyncio.Task[None] | None = None
         self._closing: anyio.Event
+        self._open = False
+        self._runs: set[Run] = set()
         self._session: Run | None = None
         self._session_lock: anyio.Lock
-        self._session_ended: anyio.Event
+        self._session_ended: anyio.Event | None = None
+        self._session_error: UserError | None = None
 
     def __repr__(self) -> str:
         return f"<Mesh journal={self._journal}>"
@@ -73,7 +83,10 @@ class Mesh:
     # --- opening and closing
 
     async def __aenter__(self) -> Self:
-        self._closing, self._session_ended, self._session_lock = anyio.Event(), anyio.Event(), anyio.Lock()
+        if self._open:
+            raise UserError("this mesh is open already")
+        self._closing, self._session_lock = anyio.Event(), anyio.Lock()
+        self._session, self._session_ended, self._session_error = None, None, None
         if sniffio.current_async_library() == "asyncio":
             # The services live in a task of their own, so that another task than the opener's may close the mesh.
             ready = anyio.Event()
@@ -85,23 +98,40 @@ class Mesh:
             self.catalog, self._services, seed=self.seed or 0, http=self._http, event_hooks=self._hooks,
             timeouts=self._timeouts,
         )  # fmt: skip
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        with anyio.CancelScope(shield=True):
-            if self._session is not None:
+        try:
+            if error is None and self._session_ended is not None:
                 await self._session_ended.wait()
-            await self._endpoints.aclose()
-        if self._host is not None:
-            self._services.cancel_scope.cancel()
-            await asyncio.wait([self._host])
-            self._host.result()
-        else:
-            self._services.cancel_scope.cancel()
+        finally:
+            self._open = False
+            for run in tuple(self._runs):
+                run.cut()
+            with anyio.CancelScope(shield=True):
+                if self._session_ended is not None:
+                    await self._session_ended.wait()
+                await self._endpoints.aclose()
+            await self._end_services()
+        if error is None and self._session_error is not None:
+            raise self._session_error
+
+    async def _end_services(self) -> None:
+        self._services.cancel_scope.cancel()
+        if self._host is None:
             await self._services.__aexit__(None, None, None)
+            return
+        await asyncio.wait([self._host])
+        host, self._host = self._host, None
+        host.result()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UserError("the mesh is not open: use it inside of `async with am.open_mesh() as mesh`")
 
     async def _serve(self, ready: anyio.Event) -> None:
         async with anyio.create_task_group() as self._services:
@@ -112,7 +142,18 @@ class Mesh:
 
     def route(self, models: Sequence[str]) -> Route:
         """The route over these models. Raises UserError for a name that nobody serves."""
+        self._check_open()
         return self._endpoints.route(models)
+
+    async def read_models(self, models: Iterable[str]) -> None:
+        """Read in a thread what providers say of these models: files, and keys that commands give, take a while.
+
+        Raises UserError for a name that nobody serves.
+        """
+        self._check_open()
+        for name in models:
+            if not self._endpoints.knows(name):
+                await in_thread(self.catalog.resolve, name)
 
     def lane(self, account: str) -> Lane | None:
         """The lane of an account, once something has been asked of it."""
@@ -127,15 +168,17 @@ class Mesh:
     @asynccontextmanager
     async def open_run(
         self, name: str, *, budget: Budget | None = None, failures: Literal["raise", "report"] = "raise",
-        settings: Settings | None = None, seed: int | None = None, started: Mapping[str, Any] | None = None,
-        watchers: Sequence[Callable[[Event], None]] = (),
+        settings: Settings | Mapping[str, Any] | None = None, seed: int | None = None,
+        started: Mapping[str, Any] | None = None, watchers: Sequence[Callable[[Event], None]] = (),
     ) -> AsyncIterator[Run]:  # fmt: skip
-        """A run. Leaving it waits for its tasks; an exception inside cancels them.
+        """A run. Leaving it waits for its tasks; an exception inside cancels them, and comes out as it was raised.
 
         Raises RunFailed at the end if tasks failed, unless `failures` is "report". `started` are more fields of its
         first event (source, spec, inputs, tasks, waits_for).
         """
+        self._check_open()
         seed = self.seed if seed is None else seed
+        own = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         identity = new_run_id(wall())
         journal = await self._open_journal(identity)
         run: Run | None = None
@@ -143,8 +186,9 @@ class Mesh:
             async with anyio.create_task_group() as group:
                 run = Run(
                     self, name, identity=identity, journal=journal, group=group, watchers=(*self._watchers, *watchers),
-                    settings=(settings or Settings()).over(self._settings), budget=budget, seed=seed,
+                    settings=own.over(self._settings), budget=budget, seed=seed,
                 )  # fmt: skip
+                self._runs.add(run)
                 self._services.start_soon(_serve_journal, journal, run)
                 run.record.emit(RunStarted(at=wall(), run=identity, name=name, seed=seed, **(started or {})))
                 yield run
@@ -152,12 +196,18 @@ class Mesh:
         except BaseException as error:
             if run is not None and run.status is None:
                 run.status, run.reason = "cancelled", "an exception ended the run"
-            if isinstance(error, BaseExceptionGroup):
-                raise _alone(error) from None
-            raise
+            lone = _alone(error)
+            if lone is error:
+                raise
+            cause, context, hidden = lone.__cause__, lone.__context__, lone.__suppress_context__
+            try:
+                raise lone
+            finally:  # it comes out as it was raised, without the group that it came in
+                lone.__cause__, lone.__context__, lone.__suppress_context__ = cause, context, hidden
         finally:
             with anyio.CancelScope(shield=True):
                 if run is not None:
+                    self._runs.discard(run)
                     run.end()
                 await journal.aclose()
         assert run is not None
@@ -174,59 +224,96 @@ class Mesh:
 
     async def _open_session(self) -> Run:
         """The run that holds single calls: one for the life of the mesh, made by the first of them."""
+        self._check_open()
         async with self._session_lock:
-            if self._session is None:
-                opened = anyio.Event()
-                self._services.start_soon(self._serve_session, opened)
+            if self._session is None and self._session_error is None:
+                opened, self._session_ended = anyio.Event(), anyio.Event()
+                self._services.start_soon(self._serve_session, opened, self._session_ended)
                 await opened.wait()
+        if self._session_error is not None:
+            raise self._session_error
         assert self._session is not None
         return self._session
 
-    async def _serve_session(self, opened: anyio.Event) -> None:
+    async def _serve_session(self, opened: anyio.Event, ended: anyio.Event) -> None:
         try:
             async with self.open_run("session", failures="report") as self._session:
                 opened.set()
                 await self._closing.wait()
+        except UserError as error:  # its journal cannot be written
+            self._session_error = error
         finally:
             opened.set()
-            self._session_ended.set()
+            ended.set()
 
     # --- single calls
 
     async def ask(self, model: str, prompt: str, **settings: Any) -> str:
-        """One call: the text of the reply. Raises TaskFailed."""
+        """One call: the text of the reply. `settings` are as in `Settings`. Raises TaskFailed."""
         run = await self._open_session()
+        await self.read_models([model])
         return await run.start(Agent[str]("ask", model=model, settings=settings).on("{{ prompt }}", prompt=prompt))
 
     async def map(
         self, make: Callable[[Any], Call[Any]], items: Iterable[Any], *, name: str | None = None
     ) -> AsyncIterator[Outcome]:
-        """A call per item, all at once as far as the limits allow; their outcomes as they come."""
+        """A call per item, all at once as far as the limits allow; their outcomes as they come.
+
+        The outcomes of items that a budget left undone come last, as cancelled. Who leaves early wants no more: what
+        has not begun by then is cancelled, what is in flight goes on.
+        """
         run = await self._open_session()
-        nodes = [run.start(make(item), name=name, item=item)._node for item in items]
-        waiting = deque(node.outcome for node in nodes if node.ended)
+        calls = [(item, make(item)) for item in items]
+        await self.read_models(dict.fromkeys(model for _, call in calls if call.agent for model in call.agent.models))
+        nodes = [run.start(call, name=name, key=_key(item), item=item)._node for item, call in calls]
+        waiting = deque(node for node in nodes if node.ended)
         arrived = anyio.Event()
 
         def note(node: Node) -> None:
-            waiting.append(node.outcome)
+            waiting.append(node)
+            arrived.set()
+
+        def stopped() -> None:
             arrived.set()
 
         run.runner.state.group("map", nodes).on_item.append(note)
-        for _ in nodes:
-            while not waiting:
-                arrived = anyio.Event()
-                await arrived.wait()
-            outcome = waiting.popleft()
-            assert outcome is not None
-            yield outcome
+        run.runner.on_stopped.append(stopped)
+        left = dict.fromkeys(nodes)
+        try:
+            while left:
+                while waiting:
+                    node = waiting.popleft()
+                    del left[node]
+                    assert node.outcome is not None
+                    yield node.outcome
+                if run.runner.over:
+                    break
+                if left:
+                    arrived = anyio.Event()
+                    await arrived.wait()
+            for node in left:
+                yield await Task[Any](run, node).outcome()
+        finally:
+            run.runner.on_stopped.remove(stopped)
+            for node in left:
+                run.runner.withdraw(node, "nobody waits for it any more")
 
     async def stream(self, model: str, prompt: str, **settings: Any) -> AsyncIterator[str]:
         """One call whose text comes in pieces as the model writes it. Raises TaskFailed at the end if it failed."""
         from .stream import stream_text
 
         run = await self._open_session()
+        await self.read_models([model])
         async for piece in stream_text(run, model, prompt, settings=Settings.of(settings)):
             yield piece
+
+
+def _key(item: Any) -> str | None:
+    """The key that an item has by itself, as it is given to `start`."""
+    try:
+        return unquote(key_of(item), errors="surrogatepass")
+    except TypeError:  # no data: the call's arguments tell it apart
+        return None
 
 
 async def _serve_journal(journal: Journal | NullJournal, run: Run) -> None:

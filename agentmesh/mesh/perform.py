@@ -10,19 +10,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_type_hints
 import anyio
 import tenacity
 
-from ..agents.agent import Agent, Call, Handle, handles_in, replace_handles
+from ..agents.agent import Agent, Call, Handle, replace_handles
 from ..agents.context import Context
-from ..agents.loop import Turns, run_turns
+from ..agents.loop import Turns, refuse_unusable, run_turns
 from ..agents.tools import call_function
 from ..client.budget import Budget, Budgets
-from ..client.caller import Caller, Halted, Retry, Stopwatch
+from ..client.caller import Caller, Halted, Retry, Stopwatch, Tally
 from ..clock import monotonic, wall
-from ..errors import BudgetExceeded, CallFailed, ErrorInfo, UserError
+from ..errors import (
+    AgentmeshError,
+    BudgetExceeded,
+    CallFailed,
+    ErrorInfo,
+    ErrorKind,
+    HandleMisuse,
+    TaskFailed,
+    UserError,
+)
 from ..events import TaskStarted
 from ..flow.graph import Node
 from ..messages import Message, Request
 from ..outcome import Outcome, State
 from ..template import Template, TemplateProblem
+from .calls import is_template
 from .task import Task
 from .work import FAIL, Job, OnFailure, SkipTask, Work
 
@@ -64,47 +74,85 @@ async def _end(job: Job, work: Work) -> _End | None:
     run = job.run
     try:
         return _End(value=await work.perform(job))
-    except SkipTask as skip:
-        return _End("skipped", error=skip.error)
-    except Halted:
-        return None
-    except BudgetExceeded as over:
-        if over.budget in (run.budget, run.mesh.budget):
-            run.stop("stopped", str(over))
-            return None
-        error = ErrorInfo("budget", str(over))
-    except CallFailed as failure:
-        error = failure.error
-    except TemplateProblem as problem:
-        error = ErrorInfo("bad_request", str(problem))
     except Exception as raised:  # noqa: BLE001 - whatever a task raises is that task's failure, and reported as such
-        if run.record.broken is not None:
+        cause = _cause(raised)
+    match cause:
+        case SkipTask():
+            return _End("skipped", error=cause.error)
+        case BudgetExceeded() if cause.budget is not None and cause.budget in (run.budget, run.mesh.budget):
+            run.stop("stopped", str(cause))
             return None
-        error = ErrorInfo("internal" if work.is_call else "tool", f"{type(raised).__name__}: {raised}")
+        case TaskFailed() if run.runner.stopping and cause.outcome.state == "cancelled":
+            return None  # it needed what a stop left undone
+        case Halted():
+            return None
+    if run.record.broken is not None:
+        return None
+    error = _error_of(cause, work)
     match work.on_failure.mode:
         case "skip":
             return _End("skipped", error=error)
         case "default":
             return _End(value=work.on_failure.value, error=error)
         case "fallback" if work.on_failure.work is not None:
-            return await _end(job, work.on_failure.work)
+            other = work.on_failure.work
+            return await _end(_job(run, job.node, other, tally=job.caller.tally), other)
         case _:
             return _End("failed", error=error)
 
 
-def _job(run: Run, node: Node, work: Work) -> Job:
+def _cause(raised: Exception) -> Exception:
+    """What ended a task: of a group, what concerns the run, else the one error that is in it."""
+    found = [raised]
+    while groups := [one for one in found if isinstance(one, ExceptionGroup)]:
+        found = [one for one in found if one not in groups] + [one for group in groups for one in group.exceptions]
+    concerns_run = (one for one in found if isinstance(one, Halted | BudgetExceeded))
+    return next(concerns_run, found[0] if len(found) == 1 else raised)
+
+
+def _error_of(cause: Exception, work: Work) -> ErrorInfo:
+    match cause:
+        case CallFailed():
+            return cause.error
+        case BudgetExceeded():
+            return ErrorInfo("budget", str(cause))
+        case TemplateProblem():
+            return ErrorInfo("bad_request", str(cause))
+        case UserError() | HandleMisuse() if work.is_call:
+            return ErrorInfo("bad_request", str(cause))
+        case AgentmeshError():
+            return ErrorInfo("internal" if work.is_call else "tool", str(cause))
+    return ErrorInfo("internal" if work.is_call else _python_kind(cause), f"{type(cause).__name__}: {cause}")
+
+
+def _python_kind(error: BaseException) -> ErrorKind:
+    """What a function's exception counts as where kinds of errors are listed."""
+    match error:
+        case CallFailed():
+            return error.error.kind
+        case TimeoutError():
+            return "timeout"
+        case _:
+            return "tool"
+
+
+def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job:
+    """A task as it is performed by this work. With `tally`, it goes on counting there."""
     address = str(node.address)
     record = run.record
     caller = Caller(
         address, node.address.task, node.order, record.emit, record.durable, record.next_call, run.rng,
         budgets=Budgets((*work.budgets, run.budget, run.mesh.budget)), retry=work.retry or Retry(), agent=work.agent,
         timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
-        halted=run.halted,
+        tally=tally or Tally(), halted=run.halted,
     )  # fmt: skip
 
     async def ask(model: str, prompt: str) -> str:
         request = Request("", (Message("user", prompt),), settings=run.settings)
-        return (await run.mesh.route([model]).call(request, caller)).text
+        await run.mesh.read_models([model])
+        reply = await run.mesh.route([model]).call(request, caller)
+        refuse_unusable(reply, structured=False)
+        return reply.text
 
     context = Context(run=run.id, address=address, agent=work.agent, seed=run.seed, ask=ask)
     return Job(run, node, caller, context)
@@ -156,6 +204,8 @@ def on_failure_of(given: str | Mapping[str, Any], call: Call[Any], work: Work, *
 
 
 def _rendered(call: Call[Any], job: Job) -> str:
+    if not is_template(call.prompt):
+        return call.prompt
     return Template(call.prompt, name=str(job.node.address)).render(_values(call.data))
 
 
@@ -176,28 +226,30 @@ async def call_python(
     job: Job, function: Callable[..., Any], *, args: Sequence[Any] = (), kwargs: Mapping[str, Any],
     retry: Retry | None, timeout: float | None,
 ) -> Any:  # fmt: skip
-    """A function's result. Retried by `retry` only, since nobody knows whether it may be repeated."""
+    """A function's result. Retried by `retry` only, since nobody knows whether it may be repeated.
+
+    What it raises is of kind `tool`, unless it is a CallFailed. `timeout` is in seconds, over all attempts.
+    """
     if getattr(function, "__annotations__", None):
         kwargs = {**_context_argument(function, job.context), **kwargs}
-    attempts = retry.attempts if retry is not None else 1
+    allowed = retry or Retry(1)
 
     async def once() -> Any:
         job.caller.tally.attempts += 1
         return await call_function(function, *args, **kwargs)
 
-    retrying = tenacity.AsyncRetrying(
-        stop=tenacity.stop_after_attempt(attempts),
-        wait=tenacity.wait_exponential_jitter(initial=0.2, max=10),
-        retry=tenacity.retry_if_exception_type(Exception),
-        sleep=anyio.sleep,
-        reraise=True,
-    )
-    try:
-        with anyio.fail_after(timeout):
-            return await (retrying(once) if attempts > 1 else once())
-    except TimeoutError as error:
-        message = f"no result within {timeout:g} s" if timeout is not None else str(error)
-        raise CallFailed(ErrorInfo("timeout", message)) from error
+    def again(state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if not isinstance(error, Exception) or isinstance(error, BudgetExceeded | Halted | SkipTask):
+            return False
+        return allowed.allows(state.attempt_number, _python_kind(error))
+
+    with anyio.move_on_after(timeout):  # a TimeoutError of the function's own is an error like any other
+        if allowed.attempts == 1:
+            return await once()
+        wait = tenacity.wait_random_exponential(multiplier=0.5, max=10)
+        return await tenacity.AsyncRetrying(retry=again, wait=wait, sleep=anyio.sleep, reraise=True)(once)
+    raise CallFailed(ErrorInfo("timeout", f"no result within {timeout:g} s", retryable=True))
 
 
 def _context_argument(function: Callable[..., Any], context: Context) -> dict[str, Context]:
@@ -210,18 +262,14 @@ def _context_argument(function: Callable[..., Any], context: Context) -> dict[st
 
 
 def _values(data: Any) -> Any:
-    """The data with each handle replaced by its task's value; of those in a list, only the ones that have one."""
+    """The data with each handle replaced by its task's value; in a list or dict only those that have one."""
     if isinstance(data, Mapping):
         return {name: _value(one) for name, one in data.items()}
     return tuple(_value(one) for one in data)
 
 
 def _value(data: Any) -> Any:
-    if isinstance(data, list | tuple):
-        data = [one for one in data if not isinstance(one, Handle) or _node_of(one).state == "done"]
-    elif isinstance(data, Mapping):
-        data = {k: one for k, one in data.items() if not isinstance(one, Handle) or _node_of(one).state == "done"}
-    return replace_handles(data, _done_value) if handles_in(data) else data
+    return replace_handles(data, of=_done_value, keep=lambda handle: _node_of(handle).state == "done")
 
 
 def _node_of(handle: Handle) -> Any:

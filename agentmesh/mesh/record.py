@@ -6,8 +6,9 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from ..clock import wall
 from ..errors import UserError
-from ..events import CallEnded, CallIntent, Event, TaskEnded
+from ..events import CallEnded, CallIntent, Event, Notice, TaskEnded
 from ..journal import Journal, NullJournal
 from ..outcome import Outcome, Usage
 
@@ -47,7 +48,15 @@ class Record:
             case TaskEnded():
                 self._count(event.outcome)
         for watch in self._watchers:
-            watch(event)
+            try:
+                watch(event)
+            except Exception as error:  # noqa: BLE001 - who only looks on must not break what it looks at
+                self._dismiss(watch, error)
+
+    def _dismiss(self, watch: Callable[[Event], None], error: Exception) -> None:
+        self._watchers = tuple(other for other in self._watchers if other is not watch)
+        text = f"a watcher of this run failed and hears no more of it: {type(error).__name__}: {error}"
+        self.emit(Notice(at=wall(), level="warning", text=text))
 
     async def durable(self) -> None:
         """Wait until everything emitted so far is on disk. Raises UserError when the disk refuses."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
 import anyio.abc
 
-from ..agents.agent import Agent, Call
+from ..agents.agent import Agent, Call, Handle
 from ..client.budget import Budget
 from ..client.caller import Retry
 from ..clock import monotonic, wall
@@ -24,7 +25,7 @@ from ..limits.lane import LOOK_AHEAD
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
-from .calls import dependencies, key_of_call, retry_of, task_name
+from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
 from .perform import on_failure_of, perform, work_of
 from .record import Record
 from .task import Task
@@ -66,6 +67,7 @@ class Run:
         self._group = group
         self._keys: dict[str, Keys] = {}
         self._began = monotonic()
+        self._ended = False
         if budget is not None:
             budget.begin()
 
@@ -85,34 +87,58 @@ class Run:
     # --- tasks
 
     def start(
-        self, call: Call[T], *, name: str | None = None, key: str | None = None, after: Iterable[Task[Any]] = (),
-        require: str | float = "any", priority: str | float | None = None, timeout: float | None = None,
+        self, call: Call[T], *, name: str | None = None, key: str | None = None,
+        after: Task[Any] | Iterable[Task[Any]] = (), require: str | float = "any",
+        priority: str | float | None = None, timeout: float | None = None,
         retry: Retry | Mapping[str, Any] | int | None = None, budget: Budget | None = None,
         on_failure: str | Mapping[str, Any] = "fail", item: Any = None,
     ) -> Task[T]:  # fmt: skip
         """Put a call into the graph and return its handle at once. Handles in its arguments are dependencies.
 
         Handles inside a list or dict argument form a collection, of which `require` (`any`, `all`, `95%`) must
-        succeed. `after` orders without data. `timeout` is seconds from admission over all attempts; `on_failure` is
-        `fail`, `skip`, `{"default": VALUE}` or `{"fallback": {"model": NAME}}`. Raises UserError for what makes no
-        sense, before anything is asked.
+        succeed. `after` orders without data. `priority` is `low`, `normal`, `high` or a number. `timeout` is seconds
+        from admission over all attempts; `retry` a number of attempts, `Retry(...)` or its fields as a dict; functions
+        are tried once if it is not given. `on_failure` is `fail`, `skip`, `{"default": VALUE}` or
+        `{"fallback": {"model": NAME}}`. `item` is what the outcome will say that the task was about.
+
+        Raises UserError for what makes no sense, before anything is asked, and when the run has ended.
         """
-        task = task_name(call, name)
+        agent, task = call.agent, task_name(call, name)
+        self._check_place()
+        check_prompt(call, task)
+        if timeout is not None and not timeout > 0:
+            raise UserError(f"a timeout is a number of seconds above 0, not {timeout!r}")
         single, collections = dependencies(call)
-        need = Require.of(require)
+        single += [cast("Task[Any]", after)] if isinstance(after, Handle) else after
+        self._check_own(single, *collections)
         work = work_of(call, retry=retry_of(retry), timeout=timeout, budgets=[budget] if budget else [], item=item)
         if on_failure != "fail":
             work = work.with_on_failure(on_failure_of(on_failure, call, work, run=self))
-        agent = call.agent
+        need, order = require_of(require), priority if priority is not None or agent is None else agent.priority
+        lane, urgency = PYTHON_LANE if agent is None else self.lane_of(agent.models), priority_number(order)
         node = self.add(
             work,
             address=Address(task, self.unique_key(task, key_of_call(call, key))),
-            lane=PYTHON_LANE if agent is None else self.lane_of(agent.models),
-            priority=priority_number(priority if priority is not None or agent is None else agent.priority),
-            needs=[handle._node for handle in (*single, *after)],
+            lane=lane,
+            priority=urgency,
+            needs=[handle._node for handle in single],
             requires=[(self.runner.state.group(task, [one._node for one in group]), need) for group in collections],
         )
         return Task(self, node)
+
+    def _check_place(self) -> None:
+        if self._ended:
+            raise UserError(f"the run {self.name} has ended: nothing can be started in it")
+        try:
+            monotonic()
+        except RuntimeError:  # no event loop runs here, so this is a thread
+            raise UserError("tasks are started in the event loop, not in threads: make the function async") from None
+
+    def _check_own(self, *groups: Iterable[Task[Any]]) -> None:
+        for handle in chain.from_iterable(groups):
+            if handle._run is not self:
+                message = f"{handle!r} is a task of another run: await it, and give its value"
+                raise UserError(message)
 
     def add(
         self, work: Work, *, address: Address, lane: str = "", priority: float = 0.0, path: float = 0.0,
@@ -120,8 +146,9 @@ class Run:
         collection: Collection | None = None,
     ) -> Node:  # fmt: skip
         """Put work into the graph: what `start`, tournaments and workflows stand on."""
-        if self.status is not None and not self.runner.stopping:
-            raise UserError(f"the run {self.name} has ended: nothing can be started in it")
+        self._check_place()
+        if address in self.runner.state.nodes:
+            raise UserError(f"the run {self.name} has a task {address} already: give this one another name")
         self.record.emit(
             TaskAdded(
                 at=wall(), task=address.task, key=address.key, sample=address.sample, lane=lane or None,
@@ -137,11 +164,17 @@ class Run:
         self, judge: Agent[Any], *, entrants: Iterable[Task[Any]], criteria: str = "", entrant: str = "{{ item }}",
         stop: Stop | None = None, name: str = "contest", priority: str | float | None = None,
     ) -> Contest:  # fmt: skip
-        """A tournament of the values of `entrants`, who join as they appear; the judge sees `entrant` of each."""
+        """A tournament of the values of `entrants`, who join as they appear; the judge sees `entrant` of each.
+
+        `criteria` is what the judge compares by. Raises UserError for what makes no sense, before anything is asked.
+        """
         from .contest import start_contest
 
+        field = list(dict.fromkeys(entrants))
+        self._check_place()
+        self._check_own(field)
         return start_contest(
-            self, judge, entrants=list(entrants), criteria=criteria, entrant=entrant, stop=stop, name=name,
+            self, judge, entrants=field, criteria=criteria, entrant=entrant, stop=stop, name=name,
             priority=priority_number(priority),
         )  # fmt: skip
 
@@ -180,7 +213,9 @@ class Run:
         self.runner.stop()
 
     async def cancel(self, *, grace: float = CANCEL_GRACE_S) -> None:
-        """Start nothing new, give what is in flight `grace` seconds, then cut it short."""
+        """Start nothing new, give what is in flight `grace` seconds, then cut it short, and the run's own block too."""
+        if self._ended:
+            return
         self.status, self.reason = "cancelled", "the run was cancelled"
         self.runner.stop()
         with anyio.move_on_after(grace):
@@ -188,7 +223,9 @@ class Run:
         self.cut()
 
     def cut(self) -> None:
-        """Cut short at once whatever is in flight."""
+        """Cut short at once whatever is in flight, and the run's own block."""
+        if self.status is None:
+            self.status, self.reason = "cancelled", "the run was cut short"
         self._group.cancel_scope.cancel()
 
     def halted(self) -> bool:
@@ -198,10 +235,13 @@ class Run:
     def abort(self, error: UserError) -> None:
         """The journal cannot be written any more: nothing can be kept, so nothing more may be paid."""
         self.record.broken = error
+        self.status, self.reason = "cancelled", str(error)
         self._group.cancel_scope.cancel()
 
     def end(self) -> RunEnded:
-        """Settle how the run ended, and say so."""
+        """Settle how the run ended, and say so. Whoever awaits what is unfinished need not wait any more."""
+        self._ended = True
+        self.runner.stop()
         statistics = self.runner.statistics()
         if self.status is None:
             self.status = "partial" if statistics.failed else "done"

@@ -50,11 +50,13 @@ class Task(Handle, Generic[T_co]):
         return cast("T_co", outcome.value)
 
     async def outcome(self) -> Outcome:
-        """How it ended; never raises. A task that a stop left unfinished comes out as cancelled."""
+        """How it ended; never raises for a failure. A task that a stop left unfinished comes out as cancelled.
+
+        Raises UserError where the task that awaits it is one that it waits for itself.
+        """
         outcome = await self._run.runner.wait_ended(self._node)
         if outcome is not None:
             return outcome
         address, reason = self.address, self._run.reason or "the run ended before this task"
-        return Outcome(
-            address.task, address.key, address.sample, state="cancelled", error=ErrorInfo("cancelled", reason)
-        )
+        error = ErrorInfo("budget" if self._run.status == "stopped" else "cancelled", reason)
+        return Outcome(address.task, address.key, address.sample, state="cancelled", error=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..agents.context import Context
 from ..client.budget import Budget
 from ..client.caller import Caller, Retry
-from ..errors import ErrorInfo
+from ..errors import ErrorInfo, UserError
 from ..flow.graph import Node
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ PRIORITIES = {"low": -1.0, "normal": 0.0, "high": 1.0}
 
 
 def priority_number(priority: str | float | None) -> float:
-    """`low`, `normal`, `high` or a number, as a number; raises ValueError for other words."""
+    """`low`, `normal`, `high` or a number, as a number. Raises UserError for anything else."""
     if priority is None:
         return 0.0
-    if isinstance(priority, str):
-        if priority not in PRIORITIES:
-            raise ValueError(f"a priority is low, normal, high or a number, not {priority!r}")
+    if isinstance(priority, str) and priority in PRIORITIES:
         return PRIORITIES[priority]
-    return float(priority)
+    if isinstance(priority, int | float) and math.isfinite(priority):
+        return float(priority)
+    raise UserError(f"a priority is low, normal, high or a number, not {priority!r}")

@@ -51,8 +51,10 @@ def ask_sync(model: str, prompt: str, *, mesh: Mapping[str, Any] | None = None, 
     `mesh` are options of `open_mesh`; without them there is no journal.
     """
 
+    made = open_mesh(**({"journal": None} | dict(mesh or {})))  # here, since it reads files
+
     async def ask() -> str:
-        async with open_mesh(**({"journal": None} | dict(mesh or {}))) as opened:
+        async with made as opened:
             return await opened.ask(model, prompt, **settings)
 
     try:
