@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import anyio
 
-from ..agents.agent import Agent, Handle
+from ..agents.agent import Agent
 from ..agents.output import OutputType
 from ..clock import monotonic, wall
 from ..errors import CallFailed, ErrorInfo, UserError
@@ -27,7 +27,7 @@ from ..template import Template
 from .perform import answer
 from .run import Run
 from .task import Task
-from .work import FAIL, Job, OnFailure, Work
+from .work import FAIL, Job, OnFailure, SkipTask, Work
 
 __all__ = ["Contest", "Matches", "contest_work", "start_contest"]
 
@@ -110,6 +110,8 @@ class Matches:
         if self._over is not None:
             raise self._over
         statistics = self.statistics()
+        if not statistics.entrants:
+            raise SkipTask(ErrorInfo("dependency", "there is nobody to rank"))
         if statistics.entrants > 1 and not statistics.matches:
             raise CallFailed(self._last_error or ErrorInfo("internal", "no match was judged"))
         self._tell(job, last=True)
@@ -192,39 +194,30 @@ def _as_judge(agent: Agent[Any]) -> Agent[Any]:
     )  # fmt: skip
 
 
-class Contest(Handle):
+class Contest(Task[tuple[Standing, ...]]):
     """The handle of a tournament. Awaiting it gives the final standings, a tuple of rows from the best on."""
 
-    __slots__ = ("_matches", "_task")
+    __slots__ = ("_matches",)
 
-    def __init__(self, task: Task[tuple[Standing, ...]], matches: Matches) -> None:
-        self._task = task
+    def __init__(self, run: Run, node: Node, matches: Matches) -> None:
+        super().__init__(run, node)
         self._matches = matches
 
     def __repr__(self) -> str:
-        return f"<Contest {self._task.address}: {self._matches.statistics()}>"
-
-    @property
-    def _node(self) -> Node:
-        return self._task._node
-
-    @property
-    def address(self) -> Address:
-        """Where it is found in the run."""
-        return self._task.address
-
-    def __await__(self) -> Generator[Any, Any, tuple[Standing, ...]]:
-        return self._task.__await__()
+        return f"<Contest {self.address}: {self._matches.statistics()}>"
 
     async def changes(self) -> AsyncIterator[tuple[Standing, ...]]:
-        """The newest standings each time they have changed, never a queue of old ones; ends with the tournament."""
+        """The newest standings each time they have changed, never a queue of old ones; ends with the tournament.
+
+        Ends too when the run stops before that; awaiting the contest tells.
+        """
         shown = -1
         while True:
             now = self._matches.statistics()
             if now.matches != shown:
                 shown = now.matches
                 yield self._matches.standings()
-            elif self._task.ended:
+            elif self.ended or self._run.runner.over:
                 return
             else:
                 await self._matches.changed()
@@ -235,6 +228,7 @@ def start_contest(
     name: str, priority: float,
 ) -> Contest:  # fmt: skip
     """Put a tournament of these tasks' values into the graph; those that do not succeed do not join."""
+    run.lane_of(judge.models)  # a name nobody serves is told now
     matches = Matches(judge, criteria=criteria, stop=stop, seed=f"{run.seed}/{name}")
     nodes = list(dict.fromkeys(one._node for one in entrants))
     keys, template = Keys(), Template(entrant, name=f"the entrant text of {name}")
@@ -255,7 +249,8 @@ def start_contest(
         matches.complete()
     node = run.add(contest_work(matches, judge), address=Address(name), priority=priority)
     run.runner.state.group(name, [node]).on_complete.append(matches.notify)  # who follows the changes hears of the end
-    return Contest(Task(run, node), matches)
+    run.runner.on_stopped.append(matches.notify)
+    return Contest(run, node, matches)
 
 
 def contest_work(matches: Matches, judge: Agent[Any], *, on_failure: OnFailure = FAIL) -> Work:

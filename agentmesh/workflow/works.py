@@ -10,7 +10,7 @@ from ..agents.agent import Agent
 from ..agents.loop import MAX_TURNS, REPAIRS
 from ..client.budget import Budget
 from ..client.caller import Retry
-from ..errors import ErrorInfo, UserError
+from ..errors import UserError
 from ..mesh.contest import Matches, contest_work
 from ..mesh.perform import answer, call_python
 from ..mesh.run import PYTHON_LANE, UNDECIDED_LANE, Run
@@ -191,16 +191,9 @@ class Works:
         """The work of a tournament's task: skipped if nobody entered."""
         assert plan.rank is not None
         judge = self._workflow.agents[plan.rank.judge]
-
-        async def play(job: Job) -> Any:
-            standings = await matches.perform(job)
-            if not standings:
-                raise SkipTask(ErrorInfo("dependency", "there is nobody to rank"))
-            return standings
-
         work = contest_work(matches, matches.judge, on_failure=self._on_failure(plan, Scoped()))
         return replace(
-            work, perform=self._conditional(plan, Scoped(), perform=play), retry=self._retry(plan, judge),
+            work, perform=self._conditional(plan, Scoped(), perform=matches.perform), retry=self._retry(plan, judge),
             timeout=plan.limits.timeout, budgets=self._budgets_of(plan, judge),
         )  # fmt: skip
 
