@@ -95,10 +95,20 @@ async def _end(job: Job, work: Work) -> _End | None:
         case "default":
             return _End(value=work.on_failure.value, error=error)
         case "fallback" if work.on_failure.work is not None:
-            other = work.on_failure.work
-            return await _end(_job(run, job.node, other, tally=job.caller.tally), other)
+            return await _fall_back(job, work.on_failure.work, error=error)
         case _:
             return _End("failed", error=error)
+
+
+async def _fall_back(job: Job, work: Work, *, error: ErrorInfo) -> _End | None:
+    """What came of other work, on its own terms, in the place of what failed.
+
+    If it was not even tried (its `if` is false, or what it needs has failed), the first `error` stays the reason.
+    """
+    end = await _end(_job(job.run, job.node, work, tally=job.caller.tally), work)
+    if end is None or end.state == "done" or not (end.error is None or end.error.kind == "dependency"):
+        return end
+    return _End("failed", error=error)
 
 
 def _cause(raised: Exception) -> Exception:

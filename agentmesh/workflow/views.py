@@ -120,11 +120,11 @@ class SoFarView(DataView):
     def __init__(self, states: Mapping[str, TaskState]) -> None:
         self._states = states
 
-    def read_field(self, name: str) -> Any:
-        return self._states[name].so_far()
+    def read_item(self, key: Any) -> Any:
+        return self._states[key].so_far()
 
     def field_names(self) -> Iterable[str]:
         return self._states
 
     def plain(self) -> Any:
-        return {name: plain(self.read_field(name)) for name in self._states}
+        return {name: plain(self.read_item(name)) for name in self._states}
