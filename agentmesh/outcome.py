@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import ErrorInfo
@@ -65,16 +65,16 @@ class Usage:
             self.calls + other.calls,
             self.pushed_back + other.pushed_back,
             self.uncertain + other.uncertain,
-            *(_add(getattr(self, name), getattr(other, name)) for name in _TOKEN_FIELDS),
+            _add(self.input_tokens, other.input_tokens),
+            _add(self.cached_tokens, other.cached_tokens),
+            _add(self.output_tokens, other.output_tokens),
+            _add(self.reasoning_tokens, other.reasoning_tokens),
         )
 
     @classmethod
     def of_reply(cls, tokens: Tokens) -> Usage:
         """The usage of one call that was answered."""
         return cls(1, 0, 0, tokens.input, tokens.cached, tokens.output, tokens.reasoning)
-
-
-_TOKEN_FIELDS = tuple(f.name for f in fields(Usage) if f.name.endswith("_tokens"))
 
 
 @dataclass(frozen=True, slots=True)

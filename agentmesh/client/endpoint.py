@@ -75,6 +75,7 @@ class Endpoint:
         """
         request = self._bounded(request, caller, stream=on_text is not None)
         wire = self._dialect.encode(request, self.model.quirks)
+        characters = request.text_length()
         number, attempt, pushes = caller.number(), 0, 0
         ticket: Ticket | None = None
         caller.tally.model = self.name
@@ -84,9 +85,11 @@ class Endpoint:
             if caller.stopwatch is not None and caller.stopwatch.left <= 0.0:
                 raise CallFailed(ErrorInfo("timeout", f"the {caller.stopwatch.limit:g} s of {caller.kind} are over"))
             reservation = await caller.budgets.reserve(
-                usd=self._highest_usd(request, caller), tokens=self._highest_tokens(request)
+                usd=self._highest_usd(request, characters, caller),
+                # A token is at least one character of UTF-8 text: characters bound input tokens from above.
+                tokens=characters + (request.settings.max_tokens or 0),
             )
-            ticket, waited = await self._admit(request, caller, ticket, reservation)
+            ticket, waited = await self._admit(request, characters, caller, ticket, reservation)
             result = await self._attempt(
                 request, wire, caller, ticket, reservation,
                 on_text=on_text, number=number, attempt=attempt + 1, waited=waited,
@@ -113,23 +116,19 @@ class Endpoint:
             raise CallFailed(ErrorInfo("budget", message))
         return replace(request, model=self.model.model, settings=settings, stream=stream)
 
-    def _highest_tokens(self, request: Request) -> float:
-        # A token is at least one character of UTF-8 text: characters bound input tokens from above.
-        return request.text_length() + (request.settings.max_tokens or 0)
-
-    def _highest_usd(self, request: Request, caller: Caller) -> float:
+    def _highest_usd(self, request: Request, characters: int, caller: Caller) -> float:
         if not caller.budgets.bound_usd:
             return 0.0
-        return self.model.prices.highest(request.text_length(), request.settings.max_tokens or 0) or 0.0
+        return self.model.prices.highest(characters, request.settings.max_tokens or 0) or 0.0
 
     async def _admit(
-        self, request: Request, caller: Caller, ticket: Ticket | None, reservation: Reservation
+        self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation
     ) -> tuple[Ticket, float]:
         began = monotonic()
         try:
             if ticket is None:
                 ticket = await self.lane.admit(
-                    self._row, characters=request.text_length(), kind=caller.kind,
+                    self._row, characters=characters, kind=caller.kind,
                     max_tokens=request.settings.max_tokens, order=caller.order,
                 )  # fmt: skip
             else:

@@ -9,7 +9,7 @@ from functools import cache
 
 __all__ = ["Writer", "prompt_words"]
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z-]{3,17}")
+_WORD = re.compile(r"[a-z][a-z-]{3,17}")
 _LOOKED_AT = 600  # characters of a prompt from which words are taken
 _FORMS = 400
 _PLAIN = """
@@ -43,7 +43,7 @@ _MEASURES = (
 
 def prompt_words(text: str) -> list[str]:
     """Telling words of a prompt, each once, in its order."""
-    words = dict.fromkeys(word.lower() for word in _WORD.findall(text[:_LOOKED_AT]))
+    words = dict.fromkeys(_WORD.findall(text[:_LOOKED_AT].lower()))
     return [word for word in words if word not in _PLAIN_WORDS]
 
 
