@@ -123,7 +123,7 @@ def _refusal(status: int, said: Said, *, wait: float | None, told: bool) -> Refu
     if not text:
         known = status in HTTPStatus.__members__.values()
         text = f"HTTP {status}" + (f" {HTTPStatus(status).phrase}" if known else "")
-    message = short_text(text)
+    message = short_text(text) or f"HTTP {status}"
 
     def fail(kind: ErrorKind) -> Refusal:
         return Refusal("fail", ErrorInfo(kind, message, status))
