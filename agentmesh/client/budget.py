@@ -162,6 +162,13 @@ class Budgets(tuple[Budget, ...]):
         """Whether any of them is in dollars, so that prices must be known."""
         return any(budget.usd is not None for budget in self)
 
+    def check_time(self) -> None:
+        """Raise BudgetExceeded if one of them has run out of time: what has waited that long is not sent any more."""
+        for budget in reversed(self):
+            over = budget.over((0.0, 0.0, 0.0)) if budget.time is not None else None
+            if over is not None and over[0] == "time":
+                raise BudgetExceeded(_message(budget, over, (0.0, 0.0, 0.0)), unit="time", budget=budget)
+
     async def reserve(self, *, usd: float, tokens: float) -> Reservation:
         """Hold the highest possible cost of one attempt, waiting for calls in flight to give some back if need be.
 

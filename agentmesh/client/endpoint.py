@@ -15,7 +15,7 @@ from ..catalog import ResolvedModel
 from ..clock import monotonic, sleep, wall
 from ..dialects import dialect
 from ..dialects.base import MalformedReply, Refusal, StreamRefused, Wire
-from ..errors import CallFailed, ErrorInfo, ErrorKind
+from ..errors import BudgetExceeded, CallFailed, ErrorInfo, ErrorKind
 from ..events import CallEnded, CallIntent, LaneFrozen, Notice
 from ..limits.admission import Row, Ticket
 from ..limits.lane import Lane
@@ -136,10 +136,14 @@ class Endpoint:
         except BaseException:
             reservation.cancel()
             raise
-        if caller.halted():
+        try:
+            caller.budgets.check_time()
+            if caller.halted():
+                raise Halted
+        except (BudgetExceeded, Halted):
             self.lane.cancel(ticket)
             reservation.cancel()
-            raise Halted
+            raise
         return ticket, monotonic() - began
 
     async def _attempt(

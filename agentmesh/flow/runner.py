@@ -47,6 +47,7 @@ class Runner:
         self.state = FlowState()
         self.live: dict[str, int] = {}
         self.stopping = False
+        self.puts_back = False
         self._tasks = tasks
         self._perform = perform
         self._room = room
@@ -108,8 +109,11 @@ class Runner:
         try:
             outcome = await self._perform(node)
         except anyio.get_cancelled_exc_class():
-            self.state.cancel(node)
-            self._tell(node)
+            if self.puts_back:
+                self.state.put_back(node)
+            else:
+                self.state.cancel(node)
+                self._tell(node)
             raise
         finally:
             self.live[node.lane] -= 1

@@ -223,9 +223,10 @@ class Run:
         self.cut()
 
     def cut(self) -> None:
-        """Cut short at once whatever is in flight, and the run's own block."""
+        """Cut short at once whatever is in flight, and the run's own block. What a stop cuts short is unfinished."""
         if self.status is None:
             self.status, self.reason = "cancelled", "the run was cut short"
+        self.runner.puts_back = self.status == "stopped"
         self._group.cancel_scope.cancel()
 
     def halted(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from ..agents.context import Context
 from ..agents.schema import fit
 from ..template import Expression, TemplateProblem
 from .agents import import_named
@@ -106,8 +107,17 @@ def check_function(draft: Draft, *, folders: Sequence[Path], report: Report) -> 
     except (TypeError, ValueError):  # some functions written in C have none
         return found
     try:
-        signature.bind(**dict.fromkeys(spec.with_ or {}))
+        signature.bind(**dict.fromkeys(spec.with_ or {}), **dict.fromkeys(_given_by_itself(found, spec.with_ or {})))
     except TypeError as error:
         takes = ", ".join(map(str, signature.parameters.values())) or "nothing"
         report.add((*path, "with" if spec.with_ else "python"), f"{spec.python}: {error}", hint=f"it takes {takes}")
     return found
+
+
+def _given_by_itself(function: Callable[..., Any], arguments: Collection[str]) -> list[str]:
+    """The parameters that a function is given without being asked for: the context."""
+    try:
+        hints = get_type_hints(inspect.unwrap(function))
+    except (NameError, TypeError):  # annotations that cannot be looked up, or a callable without any
+        return []
+    return [name for name, hint in hints.items() if hint is Context and name not in arguments]

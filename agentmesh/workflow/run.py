@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +12,16 @@ from typing import Any
 
 import anyio
 
-from ..clock import in_thread
+from ..clock import in_thread, wall
 from ..data import plain
-from ..events import Event, RunStatus
+from ..events import Event, Notice, RunStatus
 from ..limits.statistics import LaneStatistics
 from ..mesh.mesh import Mesh
 from ..mesh.run import Run
 from ..outcome import Outcome, Usage
 from ..references import TemplateProblem
 from .build import Build
-from .plan import OutputPlan, Workflow
+from .plan import Workflow
 from .works import budget_of
 
 __all__ = ["WorkflowResult", "run_workflow", "write_whole"]
@@ -85,19 +85,18 @@ async def run_workflow(
             on_run(run)
         build = Build(run, workflow)
         build.build()
-        await _finish(run, workflow.limits.timeout)
-    outputs, files, notes = {}, {}, list[str]()
-    for name, output in workflow.outputs.items():
-        outputs[name] = value = _value(build, output, notes)
-        if output.file is not None and value is not None:
-            await in_thread(write_whole, Path(output.file), value if isinstance(value, str) else _as_text(value))
-            files[name] = output.file
+        try:
+            await _finish(run, workflow.limits.timeout)
+        finally:  # a run that was cut short has outputs, too
+            made = await _make_outputs(build, workflow)
+            if made.notes and run.status is None:
+                run.status = "partial"
     assert run.status is not None
     return WorkflowResult(
-        run=run.id, workflow=workflow.name, status=run.status, seconds=run.seconds, outputs=outputs, files=files,
-        tasks={name: _counts(run, name) for name in started["tasks"]}, failures=tuple(run.failures),
+        run=run.id, workflow=workflow.name, status=run.status, seconds=run.seconds, outputs=made.values,
+        files=made.files, tasks={name: _counts(run, name) for name in started["tasks"]}, failures=tuple(run.failures),
         usage=run.record.usage, usd=run.record.usd, lanes=mesh.statistics(), reason=run.reason,
-        unfinished=run.runner.statistics().unfinished, notes=notes,
+        unfinished=run.runner.statistics().unfinished, notes=made.notes,
     )  # fmt: skip
 
 
@@ -110,15 +109,38 @@ async def _finish(run: Run, timeout: float | None) -> None:
         run.cut()
 
 
-def _value(build: Build, output: OutputPlan, notes: list[str]) -> Any:
-    """An output's value as plain data; None where a task that it reads has none."""
-    if not all(build.tasks[name].has_value for name in output.needs):
-        return None
-    try:
-        return plain(output.value.evaluate(build.scope()))
-    except (TemplateProblem, TypeError) as problem:
-        notes.append(f"the output {output.name} has no value: {problem}")
-        return None
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """The outputs of a run, the files that were written, and what went wrong with them."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+async def _make_outputs(build: Build, workflow: Workflow) -> _Outputs:
+    """Every output, null where a task that it reads has no value; those with a file are written, if there is one."""
+    made = _Outputs()
+    for name, output in workflow.outputs.items():
+        value = None
+        try:
+            if all(build.tasks[task].has_value for task in output.needs):
+                value = plain(output.value.evaluate(build.scope()))
+        except (TemplateProblem, TypeError) as problem:
+            made.notes.append(f"the output {name} has no value: {problem}")
+        made.values[name] = value
+        if output.file is None or value is None:
+            continue
+        text = value if isinstance(value, str) else _as_text(value)
+        try:
+            with anyio.CancelScope(shield=True):
+                await in_thread(write_whole, Path(output.file), text)
+            made.files[name] = output.file
+        except OSError as error:
+            made.notes.append(f"the output {name} cannot be written to {output.file}: {error.strerror}")
+    for note in made.notes:
+        build.run.record.emit(Notice(at=wall(), level="warning", text=note))
+    return made
 
 
 def _counts(run: Run, task: str) -> dict[str, int]:
@@ -131,22 +153,23 @@ def _as_text(value: Any) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside it first, then in its place. Raises OSError."""
-    path = path.expanduser()
+    """Write a file whole or not at all: beside it first, then in its place. Raises OSError.
+
+    What is no file but can be written to, such as /dev/null, is written to as it is.
+    """
+    path = path.expanduser().resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with beside.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.chmod(name, path.stat().st_mode & 0o777)
-        else:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+            beside.chmod(path.stat().st_mode & 0o777)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
