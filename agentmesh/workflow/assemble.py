@@ -93,7 +93,7 @@ def make_outputs(specs: Mapping[str, OutputSpec], *, names: Names, report: Repor
         written = report.marked.data["outputs"][name]
         long_form = isinstance(written, Mapping) and "value" in written
         texts = Texts(report, ())
-        value = texts.value(("outputs", name, "value") if long_form else ("outputs", name), spec.value, role="source")
+        value = texts.value(("outputs", name, "value") if long_form else ("outputs", name), spec.value, role="item")
         for use in texts.uses:
             names.check(use, None)
         if spec.file is not None:

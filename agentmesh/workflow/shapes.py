@@ -48,9 +48,10 @@ class Shape:
         return self._step(self._resolved(), step[2:-2] if step.startswith('["') else step)
 
     def _row(self) -> Shape:
-        item = {"$ref": "#/$defs/entrant"}
-        row = {**_STANDING, "properties": {**_STANDING["properties"], "item": item}}
-        definitions = {**(self.root or {}).get("$defs", {}), "entrant": self.schema}
+        known = (self.root or {}).get("$defs", {})
+        name = f"entrant{len(known)}"  # an entrant may itself be the row of a tournament
+        row = {**_STANDING, "properties": {**_STANDING["properties"], "item": {"$ref": f"#/$defs/{name}"}}}
+        definitions = {**known, name: self.schema}
         return Shape(row, {"$defs": definitions})
 
     def _resolved(self) -> Any:

@@ -163,7 +163,7 @@ async def test_so_far_reads_what_is_there_now_and_may_point_backwards() -> None:
           contest: {rank: tasks.draft, judge: echo, stop: {matches: 3}}
         """,
         script=lambda asked: (
-            by_weight(asked) if "candidate" not in asked.prompt else Answer('{"winner": "first", "why": ""}')
+            by_weight(asked) if "candidate" not in asked.prompt else Answer('{"reasons": "", "winner": "first"}')
         ),
     )
     assert ran.errors("draft") == {}

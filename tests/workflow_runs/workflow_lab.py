@@ -68,7 +68,8 @@ def plain_script(asked: Asked) -> Answer | str:
     pair = read_candidate_pair(asked.prompt)
     if pair is not None:
         first, second = pair
-        return json.dumps({"winner": "first" if (len(first), first) >= (len(second), second) else "second", "why": "w"})
+        won = (len(first), first) >= (len(second), second)
+        return json.dumps({"reasons": "longer", "winner": "first" if won else "second"})
     if asked.wants_fields:
         return json.dumps({"title": asked.prompt, "score": len(asked.prompt)})
     return f"<{asked.prompt}>"
