@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,11 +11,12 @@ from ..errors import ErrorInfo
 from ..messages import Message, Reply, Request
 from . import anthropic_server as server
 from .anthropic_reply import NAME, MessageStreamReader, reply_of
-from .base import LimitLevel, Refusal, StreamReader, Wire
+from .base import LimitLevel, Refusal, StreamReader, Told, Wire
 from .bodies import read_object
 from .json_text import read_json, write_json
 from .refusals import read_refusal
 from .schemas import closed_schema
+from .told import read_levels
 from .writing import add_extra, own_state, with_schema_in_words
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Anthropic"]
@@ -77,6 +78,12 @@ class Anthropic:
     def read_refusal(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Refusal:
         """What a status other than 2xx means."""
         return read_refusal(status, headers, body, now=now)
+
+    def read_levels(
+        self, headers: Mapping[str, str], *, now: float, quirks: Collection[str] = frozenset()
+    ) -> tuple[Told, ...]:
+        """What the headers of any reply tell of limits."""
+        return read_levels(headers, now=now, quirks=quirks)
 
     def parse_request(self, body: bytes) -> Request:
         """The neutral request in a body. Raises RequestRejected."""

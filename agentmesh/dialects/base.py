@@ -6,13 +6,13 @@ writes replies. Both halves are pure: they hold no connection and read no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from ..errors import ErrorInfo
 from ..messages import Reply, Request
-from ..rates import Limit
+from ..rates import Limit, Unit
 
 __all__ = [
     "Delta",
@@ -23,6 +23,7 @@ __all__ = [
     "RequestRejected",
     "StreamReader",
     "StreamRefused",
+    "Told",
     "Wire",
 ]
 
@@ -88,6 +89,29 @@ class LimitLevel:
     reset: float
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a reply's headers say of one limit; None is "not told", never zero.
+
+    `limit` units per `window_s` seconds, of which `remaining` were left when the reply was written, this request
+    already deducted; `reset_s` seconds from then it is full again. `remaining` is true to `within` units. Without
+    `window_s` it is a limit of this unit whose window the headers leave open.
+
+    `scope_hint` says of which limit the provider speaks where it has several of a kind: `project` and `usage_based`
+    bind beside the account's own (OpenAI), `tightest` is whichever limit of tokens is nearest (Anthropic), `priority`
+    and `fast` are those of other service tiers, `uncached` counts input that no cache had (Fireworks), `trial` is a
+    trial key's (Cohere). None is the limit of the account or model that was called.
+    """
+
+    unit: Unit
+    window_s: float | None
+    limit: float | None
+    remaining: float | None
+    reset_s: float | None
+    scope_hint: str | None = None
+    within: float = 0.0
+
+
 class StreamReader(Protocol):
     """Reads one streamed reply piece by piece."""
 
@@ -132,6 +156,15 @@ class Dialect(Protocol):
 
     def read_refusal(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Refusal:
         """What a status other than 2xx means. `headers` have lower-case names; `now` is wall time. Never raises."""
+        ...
+
+    def read_levels(
+        self, headers: Mapping[str, str], *, now: float, quirks: Collection[str] = frozenset()
+    ) -> tuple[Told, ...]:
+        """What the headers of any reply tell of limits. `headers` have lower-case names; `now` is wall time.
+
+        Never raises: what makes no sense is not told.
+        """
         ...
 
     # --- server half

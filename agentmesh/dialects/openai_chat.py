@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import ErrorInfo
 from ..messages import Message, Reply, Request
 from . import openai_chat_server as server
-from .base import LimitLevel, Refusal, StreamReader, Wire
+from .base import LimitLevel, Refusal, StreamReader, Told, Wire
 from .bodies import read_object
 from .json_text import write_json
 from .openai_chat_reply import NAME, ChatStreamReader, reply_of
 from .openai_chat_server import parse_messages
 from .refusals import read_refusal
 from .schemas import meets_strict_rules
+from .told import read_levels
 from .writing import add_extra, own_state, with_schema_in_words
 
 __all__ = ["OpenAIChat", "parse_messages"]
@@ -42,6 +43,8 @@ class OpenAIChat:
         "no_sampling": "leave temperature and top_p out: the model refuses them",
         "reasoning_object": "write the effort as reasoning: {effort}, as OpenRouter does",
         "tools_without_reasoning": "with tools, set the effort to none unless a setting says otherwise",
+        "requests_per_day": "the limit headers for requests tell the day's, as at Groq, not the minute's",
+        "requests_per_second": "the limit headers for requests tell the second's",
         "output_without_reasoning": "completion_tokens leave the reasoning out: add it, as at xAI",
     })  # fmt: skip
 
@@ -75,6 +78,12 @@ class OpenAIChat:
     def read_refusal(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> Refusal:
         """What a status other than 2xx means."""
         return read_refusal(status, headers, body, now=now)
+
+    def read_levels(
+        self, headers: Mapping[str, str], *, now: float, quirks: Collection[str] = frozenset()
+    ) -> tuple[Told, ...]:
+        """What the headers of any reply tell of limits."""
+        return read_levels(headers, now=now, quirks=quirks)
 
     def parse_request(self, body: bytes) -> Request:
         """The neutral request in a body. Raises RequestRejected."""
