@@ -28,7 +28,7 @@ from agentmesh.simulate.virtual import VirtualLoop
 _OF_THE_USER = re.compile(
     r"(AGENTMESH|XDG)_|(NO|FORCE)_COLOR$|COLUMNS$|CI$|.*_(API_KEY|BASE_URL|TOKEN|PROXY)$", re.IGNORECASE
 )
-# Loaded machines are slow at times, and what lands must not depend on luck; elsewhere chance goes on looking for faults.
+# Loaded machines are slow at times, and what lands must not depend on luck; elsewhere chance goes on looking.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.register_profile("repeatable", parent=hypothesis.settings.get_profile("patient"), derandomize=True)
 hypothesis.settings.load_profile("repeatable" if os.environ.get("CI") else "patient")
