@@ -33,6 +33,7 @@ _GUARD_DECAY = 0.998  # what was learned from a refusal is forgotten over a few 
 _START_GUARD_S, _START_S = 0.4, 2.0  # by how much more where a burst begins, and how long until that has passed
 _SOON_S = 60.0
 _SPARE_DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
+_SPARE_SHARE = 0.25  # of what goes at once: a lane that cannot estimate at all still goes on
 
 
 class Admission:
@@ -140,7 +141,7 @@ class Admission:
             if id(gauge) in claimed:
                 longest = math.inf  # whoever claimed it will say when
                 continue
-            wait = gauge.meter.wait(self._need(gauge, ticket), now, margin=self._margin(gauge, row, now))
+            wait = self._wait(gauge, ticket, now)
             if wait > 0.0:
                 claimed[id(gauge)] = gauge
                 longest = max(longest, wait)
@@ -274,19 +275,18 @@ class Admission:
             need = limit.used(ticket.input_tokens, ticket.output_tokens)
         return min(need, limit.largest)
 
-    def _margin(self, gauge: Gauge, row: Row, now: float) -> float:
-        """Units kept spare: for ways of different length to the server, and for estimates that were too low."""
-        limit = gauge.limit
-        if limit.unit == "in_flight":
-            return 0.0
-        guard_s = self._guard_s
+    def _wait(self, gauge: Gauge, ticket: Ticket, now: float) -> float:
+        """Seconds until a limit has room for a call, and for what may differ from what we know."""
+        if gauge.limit.unit == "in_flight":
+            return gauge.meter.wait(1.0, now)
+        guard = self._guard_s
         if self._told_sent:  # the first calls of a burst wait for connections, and for each other
-            guard_s += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
-        guard = guard_s * limit.per_second
-        if limit.unit == "requests":
-            return guard
-        spare = _SPARE_DEVIATIONS * math.sqrt(gauge.doubt + row.estimate.variance)
-        return min(guard + spare, 0.25 * limit.capacity)
+            guard += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
+        spare = 0.0
+        if gauge.limit.unit != "requests":
+            spare = _SPARE_DEVIATIONS * math.sqrt(gauge.doubt + ticket.row.estimate.variance)
+            spare = min(spare, _SPARE_SHARE * gauge.limit.capacity)
+        return gauge.meter.wait(self._need(gauge, ticket), now, guard=guard, spare=spare)
 
     def statistics(self, now: float) -> LaneStatistics:
         """A truthful picture of the lane at `now`."""
@@ -311,13 +311,8 @@ class Admission:
     def _endpoint(self, row: Row, now: float) -> EndpointStatistics:
         wait = None
         if row.waiting:
-            wait = row.wait(now) or max(
-                (
-                    g.meter.wait(self._need(g, row.waiting[0]), now, margin=self._margin(g, row, now))
-                    for g in row.gauges
-                ),
-                default=0.0,
-            )
+            waits = [self._wait(gauge, row.waiting[0], now) for gauge in row.gauges]
+            wait = row.wait(now) or max(waits, default=0.0)
         frozen = row.frozen_until - now if row.frozen_until and row.frozen_until > now else None
         return EndpointStatistics(
             row.model, row.in_flight, len(row.waiting), wait, row.pushed_back, frozen, row.admitted

@@ -24,7 +24,7 @@ class Bucket:
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self._level = limit.capacity
-        self._at = now
+        self._at = -math.inf  # it has been full for longer than any guard
 
     def __repr__(self) -> str:
         return f"<Bucket {self.limit.name} {self._level:.1f} of {self.limit.capacity:g} at {self._at:.3f}>"
@@ -33,17 +33,18 @@ class Bucket:
         """Units there now; negative while a debt is paid back."""
         return min(self.limit.capacity, self._filled(now))
 
-    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
-        """Seconds until `amount` fits with `margin` units to spare; inf if it never can.
+    def wait(self, amount: float, now: float, *, guard: float = 0.0, spare: float = 0.0) -> float:
+        """Seconds until `amount` fits with `spare` units left, and what comes in `guard` seconds; inf if it never can.
 
-        A margin that the capacity has no room for is cut, and what is left waited out beyond the full bucket.
+        Where the capacity has no room for that it is cut, and what is left waited out beyond the full bucket.
         """
         capacity = self.limit.capacity
         if amount > capacity and not self.limit.debt:
             return math.inf
         need = min(amount, capacity)
-        missing = need + min(margin, max(capacity - need, _SMALL_MARGIN * need)) - self._filled(now)
-        return 0.0 if missing <= _EPSILON else missing / self.limit.per_second
+        rate = self.limit.per_second
+        missing = need + min(guard * rate + spare, max(capacity - need, _SMALL_MARGIN * need)) - self._filled(now)
+        return 0.0 if missing <= _EPSILON else missing / rate
 
     def take(self, amount: float, now: float) -> None:
         """Count `amount`, whether it fits or not."""
@@ -65,7 +66,7 @@ class Bucket:
         return max(0.0, (self.limit.capacity - self._filled(now)) / self.limit.per_second)
 
     def _filled(self, now: float) -> float:
-        # A clock that went back adds nothing and takes nothing.
+        # Not cut at the capacity. A clock that went back adds nothing and takes nothing.
         return self._level + max(0.0, now - self._at) * self.limit.per_second
 
 
@@ -85,7 +86,7 @@ class Slots:
         """Free slots."""
         return self.limit.limit - self._used
 
-    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
+    def wait(self, amount: float, now: float, *, guard: float = 0.0, spare: float = 0.0) -> float:
         """0 if a slot is free, else inf: nobody knows when a call ends."""
         return 0.0 if self._used + amount <= self.limit.limit + _EPSILON else math.inf
 

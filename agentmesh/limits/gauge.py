@@ -7,6 +7,7 @@ from dataclasses import replace
 from ..rates import Limit
 from .meter import Meter, meter
 from .statistics import LimitStatistics
+from .window import SlidingWindow
 
 __all__ = ["Gauge"]
 
@@ -90,14 +91,15 @@ class Gauge:
         return self.limit.per_second * span + burst
 
     def _use(self, now: float) -> float:
-        """Share of what the limit allowed, burst included, from the first call until work last waited for it."""
+        """Share of what the limit allowed, burst included, from the first call until work last waited for it.
+
+        Of slots and windows, how full they were on average.
+        """
         at, used = (now, self._total(now)) if self._stamp is not None else self._busy
         if self._first is None or at <= self._first:
             return 0.0
-        if self.limit.unit == "in_flight":
+        if self.limit.unit == "in_flight" or isinstance(self.meter, SlidingWindow):
             return used / (self.limit.limit * (at - self._first))
-        if self.limit.shape != "bucket":
-            return used / (self.limit.limit * (1 + (at - self._first) // self.limit.window))
         return used / (self.limit.capacity + self.limit.per_second * (at - self._first))
 
     def _count(self, amount: float, now: float) -> None:
@@ -111,6 +113,10 @@ class Gauge:
         self._used += amount
 
     def _total(self, now: float) -> float:
+        """Units in all; where they come back by and by (slots, windows), units x seconds for which they were taken."""
+        if isinstance(self.meter, SlidingWindow):
+            units, unit_seconds = self.meter.lived(now)
+            return max(0.0, self._used - units) * self.limit.window + unit_seconds
         if self.limit.unit != "in_flight":
             return self._used
         return self._level_s + self._used * max(0.0, now - self._cells[0][1])

@@ -20,8 +20,11 @@ class Meter(Protocol):
         """Units that are free now; negative in debt."""
         ...
 
-    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
-        """Seconds until `amount` fits with `margin` to spare: 0 if now, inf if never or nobody knows."""
+    def wait(self, amount: float, now: float, *, guard: float = 0.0, spare: float = 0.0) -> float:
+        """Seconds until `amount` fits with `spare` units left: 0 if now, inf if never or nobody knows.
+
+        `guard` is by how many seconds the clock of who counts for us may differ, from one call to the next.
+        """
         ...
 
     def take(self, amount: float, now: float) -> None:

@@ -11,7 +11,7 @@ from ..rates import Limit
 __all__ = ["FixedWindow", "SlidingWindow"]
 
 _EPSILON = 1e-9
-_LAG = 0.02  # share of a sliding window by which it may be kept longer, for a margin's sake
+_LONGER = 0.02  # share of a sliding window by which a guard may make it longer
 
 
 class FixedWindow:
@@ -35,11 +35,11 @@ class FixedWindow:
         self._roll(now)
         return self.limit.limit - self._used
 
-    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
-        """Seconds until `amount` fits with `margin` to spare; inf for more than the whole window."""
+    def wait(self, amount: float, now: float, *, guard: float = 0.0, spare: float = 0.0) -> float:
+        """Seconds until `amount` fits with `spare` left; inf for more than the whole window. There is no guard."""
         if amount > self.limit.limit:
             return math.inf
-        fits = amount + min(margin, self.limit.limit - amount) <= self.level(now) + _EPSILON
+        fits = amount + min(spare, self.limit.limit - amount) <= self.level(now) + _EPSILON
         return 0.0 if fits else self.reset(now)
 
     def take(self, amount: float, now: float) -> None:
@@ -73,16 +73,17 @@ class FixedWindow:
 class SlidingWindow:
     """The sum of what was used in the last `window` seconds.
 
-    The margin that `wait` was asked for last holds in time too: what was used leaves the window a little later.
+    With the guard that `wait` was last asked for, the window is that much longer: `span` seconds.
     """
 
-    __slots__ = ("_entries", "_lag", "_used", "limit")
+    __slots__ = ("_entries", "_moment", "_used", "limit", "span")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
         self._entries: deque[list[float]] = deque()  # [time, amount], oldest first
         self._used = 0.0
-        self._lag = 0.0
+        self._moment = 0.0  # the sum of amount x time over the entries
+        self.span = limit.window
 
     def __repr__(self) -> str:
         return f"<SlidingWindow {self.limit.name} {self._used:.1f} of {self.limit.limit:g} used>"
@@ -92,17 +93,17 @@ class SlidingWindow:
         self._expire(now)
         return self.limit.limit - self._used
 
-    def wait(self, amount: float, now: float, *, margin: float = 0.0) -> float:
-        """Seconds until enough of the oldest use has left the window; inf for more than the whole window."""
+    def wait(self, amount: float, now: float, *, guard: float = 0.0, spare: float = 0.0) -> float:
+        """Seconds until `amount` fits with `spare` left, as the oldest use leaves; inf for more than the window."""
         if amount > self.limit.limit:
             return math.inf
-        self._lag = min(margin / self.limit.per_second, _LAG * self.limit.window)
-        missing = amount + min(margin, self.limit.limit - amount) - self.level(now)
+        self.span = self.limit.window + min(guard, _LONGER * self.limit.window)
+        missing = amount + min(spare, self.limit.limit - amount) - self.level(now)
         if missing <= _EPSILON:
             return 0.0
         leaving = now
         for at, used in self._entries:
-            leaving, missing = at + self.limit.window + self._lag, missing - used
+            leaving, missing = at + self.span, missing - used
             if missing <= _EPSILON:
                 break
         return max(0.0, leaving - now)
@@ -113,6 +114,7 @@ class SlidingWindow:
         if amount > 0:
             self._entries.append([now, amount])
             self._used += amount
+            self._moment += amount * now
 
     def give(self, amount: float, now: float, *, since: float | None = None) -> None:
         """Give back `amount` of what was taken at `since`, unless that has left the window; take more if negative.
@@ -123,12 +125,13 @@ class SlidingWindow:
         if amount < 0:
             self.take(-amount, now)
             return
-        if since is not None and now - since >= self.limit.window + self._lag - _EPSILON:
+        if since is not None and now - since >= self.span - _EPSILON:
             return
         for entry in self._newest() if since is None else self._from(since):
             part = min(amount, entry[1])
             entry[1] -= part
             self._used -= part
+            self._moment -= part * entry[0]
             amount -= part
             if amount <= _EPSILON:
                 break
@@ -141,7 +144,12 @@ class SlidingWindow:
         """Seconds until all that was used has left the window."""
         self._expire(now)
         newest = next((at for at, used in self._newest() if used > _EPSILON), None)
-        return 0.0 if newest is None else max(0.0, newest + self.limit.window + self._lag - now)
+        return 0.0 if newest is None else max(0.0, newest + self.span - now)
+
+    def lived(self, now: float) -> tuple[float, float]:
+        """Units in the window now, and the sum of units x seconds for which they have been in it."""
+        self._expire(now)
+        return self._used, self._used * now - self._moment
 
     def _newest(self) -> Iterator[list[float]]:
         return reversed(self._entries)
@@ -157,7 +165,9 @@ class SlidingWindow:
         return found
 
     def _expire(self, now: float) -> None:
-        while self._entries and now - self._entries[0][0] >= self.limit.window + self._lag - _EPSILON:
-            self._used -= self._entries.popleft()[1]
+        while self._entries and now - self._entries[0][0] >= self.span - _EPSILON:
+            at, amount = self._entries.popleft()
+            self._used -= amount
+            self._moment -= amount * at
         if not self._entries:
-            self._used = 0.0  # sums of floats drift
+            self._used = self._moment = 0.0  # sums of floats drift

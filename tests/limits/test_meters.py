@@ -100,30 +100,43 @@ def test_a_sliding_window_gives_back_of_the_use_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capacity", "amount", "margin", "period"),
-    [(10, 1, 5, 1.0), (1, 1, 5, 1.02), (100, 40, 1000, 40.0), (100, 100, 30, 102.0), (100, 300, 30, 302.0)],
-)
+    ("capacity", "amount", "guard", "spare", "period"),
+    [
+        (10, 1, 5, 0, 1.0), (1, 1, 0.001, 0, 1.001), (1, 1, 5, 0, 1.02), (100, 40, 500, 500, 40.0),
+        (100, 100, 0, 30, 102.0), (100, 300, 30, 0, 302.0),
+    ],
+)  # fmt: skip
 def test_a_margin_in_a_bucket_costs_hardly_any_rate(
-    capacity: float, amount: float, margin: float, period: float
+    capacity: float, amount: float, guard: float, spare: float, period: float
 ) -> None:
     """Calls of one size, each as soon as it fits: they come at the rate of the refill, and at most 2 % slower."""
     bucket = Bucket(Limit("tokens", 60, burst=capacity), 0.0)
     now, times = 0.0, []
     for _ in range(50):
-        now += bucket.wait(amount, now, margin=margin)
+        now += bucket.wait(amount, now, guard=guard, spare=spare)
         bucket.take(amount, now)
         times.append(now)
+    assert times[0] == 0.0
     assert (times[-1] - times[20]) / 29 == pytest.approx(period)
 
 
-@pytest.mark.parametrize(("window", "margin", "lag"), [(60.0, 0.1, 0.06), (60.0, 50.0, 1.2), (1.0, 50.0, 0.02)])
-def test_a_margin_makes_a_sliding_window_longer_by_2_percent_at_most(window: float, margin: float, lag: float) -> None:
-    one = meter(Limit("requests", 100, window, shape="sliding"), 0.0)
-    for _ in range(100):
-        one.take(1, 0.0)
-    for moment in (window - 0.001, window, window + 0.9 * lag):
-        assert one.wait(1, moment, margin=margin) == pytest.approx(window + lag - moment)
-    assert one.wait(1, window + lag, margin=margin) == 0.0
+@pytest.mark.parametrize(("window", "guard", "longer"), [(60.0, 0.1, 0.1), (60.0, 50.0, 1.2), (1.0, 50.0, 0.02)])
+def test_a_guard_makes_a_sliding_window_longer_by_2_percent_at_most(window: float, guard: float, longer: float) -> None:
+    one = SlidingWindow(Limit("requests", 100, window, shape="sliding"), 0.0)
+    assert one.wait(100, 0.0, guard=guard) == 0.0
+    one.take(100, 0.0)
+    for moment in (window - 0.001, window, window + 0.9 * longer):
+        assert one.wait(1, moment, guard=guard) == pytest.approx(window + longer - moment)
+    assert one.wait(1, window + longer, guard=guard) == 0.0
+
+
+@pytest.mark.parametrize("limit", [FIXED, SLIDING])
+def test_what_is_spared_in_a_window_is_left_unless_one_call_needs_it_all(limit: Limit) -> None:
+    one = meter(limit, 0.0)
+    assert one.wait(90, 0.0, spare=30) == 0.0
+    one.take(50, 0.0)
+    assert one.wait(20, 0.0, spare=30) == 0.0
+    assert one.wait(21, 0.0, spare=30) == 60.0
 
 
 # --- against slow models
