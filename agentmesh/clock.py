@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
-__all__ = ["beside_loop", "in_thread", "monotonic", "sleep", "threads_pending", "wall"]
+__all__ = ["beside_loop", "in_thread", "monotonic", "on_asyncio", "sleep", "threads_pending", "wall"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +30,15 @@ def monotonic() -> float:
         return asyncio.get_running_loop().time()  # what anyio comes to after five calls; a call asks fifteen times
     except RuntimeError:
         return anyio.current_time()
+
+
+def on_asyncio() -> bool:
+    """Whether the running event loop is asyncio's; else it is trio's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def wall() -> float:

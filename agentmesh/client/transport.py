@@ -18,9 +18,8 @@ from typing import Any
 
 import anyio
 import httpx
-import sniffio
 
-from ..clock import monotonic
+from ..clock import monotonic, on_asyncio
 
 __all__ = ["DEFAULT_TIMEOUTS", "Answer", "Timeouts", "Transport", "TransportFailed", "default_http"]
 
@@ -183,7 +182,7 @@ def _failure(error: Exception, progress: str) -> TransportFailed | None:
 
 def default_http(*, verify: ssl.SSLContext | None = None, trust_env: bool = True) -> httpx.AsyncBaseTransport:
     """The transport for real networks: aiohttp's connections on asyncio, httpx's own elsewhere."""
-    if sniffio.current_async_library() == "asyncio":
+    if on_asyncio():
         return _AiohttpTransport(verify=verify, trust_env=trust_env)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     return httpx.AsyncHTTPTransport(verify=verify or ssl.create_default_context(), limits=limits, trust_env=trust_env)

@@ -14,14 +14,13 @@ from urllib.parse import unquote
 import anyio
 import anyio.abc
 import httpx
-import sniffio
 
 from ..agents.agent import Agent, Call
 from ..catalog import Catalog
 from ..client.budget import Budget
 from ..client.route import Route
 from ..client.transport import DEFAULT_TIMEOUTS, Timeouts
-from ..clock import in_thread, wall
+from ..clock import in_thread, on_asyncio, wall
 from ..errors import RunFailed, UserError
 from ..events import Event, RunStarted
 from ..flow.graph import Node
@@ -87,7 +86,7 @@ class Mesh:
             raise UserError("this mesh is open already")
         self._closing, self._session_lock = anyio.Event(), anyio.Lock()
         self._session, self._session_ended, self._session_error = None, None, None
-        if sniffio.current_async_library() == "asyncio":
+        if on_asyncio():
             # The services live in a task of their own, so that another task than the opener's may close the mesh.
             ready = anyio.Event()
             self._host = asyncio.create_task(self._serve(ready), name="agentmesh services")

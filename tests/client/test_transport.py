@@ -15,13 +15,13 @@ import anyio
 import anyio.abc
 import httpx
 import pytest
-import sniffio
 from aiohttp.client_reqrep import ConnectionKey, RequestInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from agentmesh.client import transport as module
 from agentmesh.client.transport import Answer, Timeouts, Transport, TransportFailed, default_http
+from agentmesh.clock import on_asyncio
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.both_backends
@@ -213,7 +213,7 @@ async def test_a_thousand_requests_at_once() -> None:
     """All of them are at the server at the same time: it answers none before it has the last."""
     everybody, waiting = anyio.Event(), 0
     answers: Counter[int] = Counter()
-    crowd = 1000 if sniffio.current_async_library() == "asyncio" else 150  # httpx's own pool is slow
+    crowd = 1000 if on_asyncio() else 150  # httpx's own pool is slow
 
     async def answer(stream: anyio.abc.SocketStream) -> None:
         nonlocal waiting
