@@ -59,12 +59,17 @@ class _Mark:
 class MarkedYaml:
     """A YAML file as plain data, with the line and column of each of its parts.
 
-    `data` has dicts with text keys, lists and scalars only. Paths are sequences of keys and indexes.
+    `data` has dicts with text keys, lists and scalars only. Paths are sequences of keys and indexes. `problems` are
+    keys that stand twice: the first of them is in `data`.
     """
 
-    def __init__(self, data: Any, *, file: str, lines: Sequence[str], marks: Mapping[Path, _Mark]) -> None:
+    def __init__(
+        self, data: Any, *, file: str, lines: Sequence[str], marks: Mapping[Path, _Mark],
+        problems: Sequence[Problem] = (),
+    ) -> None:  # fmt: skip
         self.data = data
         self.file = file
+        self.problems = tuple(problems)
         self._lines = lines
         self._marks = marks
 
@@ -73,7 +78,7 @@ class MarkedYaml:
 
     def with_data(self, data: Any) -> MarkedYaml:
         """These places for data that was completed after it was read; what was added has the place of its ancestor."""
-        return MarkedYaml(data, file=self.file, lines=self._lines, marks=self._marks)
+        return MarkedYaml(data, file=self.file, lines=self._lines, marks=self._marks, problems=self.problems)
 
     def place(self, path: Sequence[str | int], *, of_key: bool = False) -> tuple[int, int]:
         """Line and column (1-based) of the value at `path`, or of its key; of the nearest ancestor if it is missing."""
@@ -138,16 +143,17 @@ class MarkedYaml:
 _START = _Mark(0, 0, None)
 
 
-def load_yaml(text: str, *, file: str) -> MarkedYaml:
+def load_yaml(text: str, *, file: str, keep_problems: bool = False) -> MarkedYaml:
     """Read one YAML 1.2 document. Keys are always text; `yes`, dates and times are text too.
 
-    Raises InputProblems: syntax errors, duplicate keys, tabs, several documents, an empty file, an unquoted `{{`.
+    Raises InputProblems: syntax errors, duplicate keys, tabs, several documents, an empty file, an unquoted `{{`. With
+    `keep_problems` duplicate keys are kept in the result instead, to be told together with what else is wrong.
     """
     builder = _Builder(text.removeprefix("\ufeff"), file)
     data = builder.build()
-    if builder.problems:
+    if builder.problems and (data is None or not keep_problems):
         raise InputProblems(builder.problems)
-    return MarkedYaml(data, file=file, lines=builder.lines, marks=builder.marks)
+    return MarkedYaml(data, file=file, lines=builder.lines, marks=builder.marks, problems=builder.problems)
 
 
 class _Builder:

@@ -29,7 +29,7 @@ from ..errors import BudgetExceeded, CallFailed, HandleMisuse, InvalidTransition
 if TYPE_CHECKING:
     from ..events import RunStatus
 
-__all__ = ["EXIT_CODES", "INTERRUPTED", "TERMINATED", "guarded"]
+__all__ = ["EXIT_CODES", "FAILED", "INTERRUPTED", "TERMINATED", "guarded"]
 
 FAILED, USAGE, BUDGET, INTERNAL, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 2, 3, 4, 130, 141, 143
 

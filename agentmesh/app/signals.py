@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 import anyio.abc
 
+from ..clock import wall
+from ..events import Notice
 from ..mesh.run import CANCEL_GRACE_S, Run
 from .exits import INTERRUPTED, TERMINATED
 
@@ -34,13 +35,14 @@ class Signals:
     def take(self, number: int) -> None:
         """A signal has come."""
         again = self.exit_code is not None
-        self.exit_code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
+        self.exit_code = self.exit_code or (TERMINATED if number == signal.SIGTERM else INTERRUPTED)
         if self._run is None:
             raise KeyboardInterrupt
         if again:
             self._run.cut()
             return
-        sys.stderr.write(f"\nstopping: what is in flight has {CANCEL_GRACE_S:g} s; once more stops it at once\n")
+        text = f"interrupted: nothing new starts, and calls in flight have {CANCEL_GRACE_S:g} s; once more ends them"
+        self._run.record.emit(Notice(at=wall(), level="warning", text=text))
         self._group.start_soon(self._run.cancel)
 
     async def listen(self) -> None:

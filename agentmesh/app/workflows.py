@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,10 +14,12 @@ import anyio
 import typer
 
 from ..catalog import Catalog, override_rate
+from ..clock import in_thread
+from ..errors import UserError
 from ..workflow.load import load_workflow
 from ..workflow.mesh import Mesh, problem_of_model
 from ..workflow.plan import Workflow
-from .exits import EXIT_CODES
+from .exits import EXIT_CODES, FAILED
 from .options import (
     DisplayOption,
     JournalOption,
@@ -26,7 +29,7 @@ from .options import (
     RateOption,
     SeedOption,
 )
-from .settings import Options
+from .settings import DisplayKind, Options
 
 __all__ = ["check_command", "run_command"]
 
@@ -62,6 +65,8 @@ def run_command(
     options = Options.load(
         provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed
     )
+    if output is not None:
+        _check_output(output)
     catalog = _catalog(options, rate or ())
     loaded = load_workflow(
         workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
@@ -82,11 +87,28 @@ async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output
         )  # fmt: skip
         async with handling_signals() as signals, display:
             result = await run_workflow(mesh, workflow, watchers=[display.event], on_run=signals.watch)
+    lost = None
     if output is not None:
-        write_whole(output, jsonlib.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n")
+        try:
+            await in_thread(write_whole, output, jsonlib.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n")
+        except OSError as error:  # what was paid for still goes to stdout
+            lost = f"{output} cannot be written: {error.strerror}"
     _show_outputs(result.outputs)
-    _show_summary(result, budget=budget, output=output, forecast=display.forecast, options=options)
-    return signals.exit_code or EXIT_CODES[result.status]
+    _show_summary(result, budget=budget, output=None if lost else output, forecast=display.forecast, options=options)
+    if lost is not None:
+        sys.stderr.write(lost + "\n")
+    code = signals.exit_code if result.status == "cancelled" else None
+    return code or EXIT_CODES[result.status] or (FAILED if lost else 0)
+
+
+def _check_output(path: Path) -> None:
+    """Say before anything is paid for that a file cannot be written. Raises UserError."""
+    path = path.expanduser()
+    if path.is_dir():
+        raise UserError(f"-o {path}: this is a directory; name a file")
+    folder = path if path.exists() else next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(folder, os.W_OK) or (folder != path and not folder.is_dir()):
+        raise UserError(f"-o {path}: this cannot be written")
 
 
 def _catalog(options: Options, rates: Sequence[str]) -> Catalog:
@@ -111,13 +133,13 @@ def _show_summary(
 
     from .summary import RunSummary, print_summary
 
-    if options.display == "none":
+    if options.display in ("none", "json"):
         return
     files = dict(result.files)
     if output is not None:
         files["everything"] = str(output)
     console = Console(stderr=True)
-    for note in result.notes:
+    for note in result.notes if _kind(options) == "full" else ():  # plain lines have said it already
         console.print(f" note        {note}", markup=False, highlight=False)
     print_summary(
         RunSummary(
@@ -129,6 +151,12 @@ def _show_summary(
         ),
         console,
     )  # fmt: skip
+
+
+def _kind(options: Options) -> DisplayKind:
+    from .displays import default_kind
+
+    return options.display or default_kind(sys.stderr)
 
 
 def check_command(

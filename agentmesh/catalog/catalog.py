@@ -90,6 +90,10 @@ class Catalog:
             self._endpoints[name, keys] = self._resolve(name, replace(self._around, keys=keys))
         return list(self._endpoints[name, keys])
 
+    def has_resolved(self, name: str) -> bool:
+        """Whether a model has been resolved with its keys, so that nothing need be read for it."""
+        return (name, True) in self._endpoints
+
     def with_rates(self, overrides: Sequence[RateOverride]) -> Catalog:
         """The same catalogue with limits set from outside. Raises UserError for a target that does not exist."""
         for override in overrides:

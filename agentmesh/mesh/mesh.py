@@ -154,6 +154,10 @@ class Mesh:
             if not self._endpoints.knows(name):
                 await in_thread(self.catalog.resolve, name)
 
+    def has_read(self, models: Iterable[str]) -> bool:
+        """Whether nothing need be read any more before these models are asked."""
+        return all(self._endpoints.knows(name) or self.catalog.has_resolved(name) for name in models)
+
     def lane(self, account: str) -> Lane | None:
         """The lane of an account, once something has been asked of it."""
         return self._endpoints.lane_of_account(account)

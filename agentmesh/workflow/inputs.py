@@ -98,10 +98,11 @@ def input_values(
     for name, value in given.items():
         if _is_known(name, known, report) and name in types:
             _keep(values, name, types[name], _data(value), report)
+    given_badly = {option.partition("=")[0] for option in options} | {*given}
     for name, kind in types.items():
         if name in values:
             continue
-        if kind.default is None and not kind.optional and required:
+        if kind.default is None and not kind.optional and required and name not in given_badly:
             report.add(("inputs", name), "no value is given", hint=f"--input {name}={_example(kind)}", of_key=True)
         values[name] = kind.default
     return values

@@ -33,7 +33,8 @@ def load_workflow(
     text = read_text(path, shown=shown)
     given = Given(inputs or {}, input_options, model_options, resolve, required)
     folders = tuple(dict.fromkeys((path.parent.resolve(), Path.cwd())))
-    return check_workflow(load_yaml(text, file=shown), text=text, name=path.stem, folders=folders, given=given)
+    marked = load_yaml(text, file=shown, keep_problems=True)
+    return check_workflow(marked, text=text, name=path.stem, folders=folders, given=given)
 
 
 def find_workflow(where: str | Path) -> Path:

@@ -69,14 +69,18 @@ def _check_model(draft: Draft, agent: str, inputs: Mapping[str, Any], models: Mo
     ):
         models.use(model.render({"inputs": inputs}), (*path, "model"), agent=agent)
     for source in draft.sources:
-        if not (references and all(ref.root == source.name and not ref.path for ref in references)):
+        if not (references and all(ref.root == source.name for ref in references)):
             continue
         place = (*path, "for_each", *((source.name,) if isinstance(draft.spec.for_each, dict) else ()))
-        listed = _known_elements(source, inputs)
-        for number, word in enumerate(listed):
-            if isinstance(word, str):
+        words: dict[str, tuple[str | int, ...]] = {}
+        for number, element in enumerate(_known_elements(source, inputs)):
+            try:
                 exact = (*place, number) if isinstance(source.value.data, list) else place
-                models.use(model.render({source.name: word}), exact, agent=agent)
+                words.setdefault(model.render({source.name: element}), exact)
+            except TemplateProblem:  # told where names are checked, or when it is met
+                continue
+        for word, exact in words.items():
+            models.use(word, exact, agent=agent)
 
 
 def _known_elements(source: Source, inputs: Mapping[str, Any]) -> Sequence[Any]:

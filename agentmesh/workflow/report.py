@@ -29,7 +29,7 @@ class Report:
 
     def __init__(self, marked: MarkedYaml) -> None:
         self.marked = marked
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = list(marked.problems)
 
     def add(self, path: Path_, message: str, *, hint: str | None = None, of_key: bool = False) -> None:
         """A mistake at `path`."""

@@ -70,13 +70,16 @@ async def run_workflow(
 ) -> WorkflowResult:  # fmt: skip
     """Run a workflow to its end and write the files of its outputs. Failures of tasks are in the result.
 
-    `on_run` gets the run when it has begun, to stop or cancel it from outside.
+    `on_run` gets the run when it has begun, to stop or cancel it from outside. Raises UserError for an agent's model
+    that nobody serves.
     """
     started = {
         "source": workflow.file, "spec": workflow.text, "inputs": plain(workflow.inputs),
         "tasks": tuple(name for name, plan in workflow.tasks.items() if not plan.is_fallback),
         "waits_for": {name: plan.needs for name, plan in workflow.tasks.items()},
     }  # fmt: skip
+    named = {agent.model for agent in workflow.agents.values() if agent.model is not None}
+    await mesh.read_models({model for name in named for model in workflow.routes(name)})
     budget = budget_of(workflow.limits.budget, name="budget of the workflow")
     async with mesh.open_run(
         workflow.name, budget=budget, failures="report", seed=seed, started=started, watchers=watchers

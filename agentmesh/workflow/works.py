@@ -10,12 +10,12 @@ from ..agents.agent import Agent
 from ..agents.loop import MAX_TURNS, REPAIRS
 from ..client.budget import Budget
 from ..client.caller import Retry
-from ..errors import UserError
 from ..mesh.contest import Matches, contest_work
 from ..mesh.perform import answer, call_python
 from ..mesh.run import PYTHON_LANE, UNDECIDED_LANE, Run
 from ..mesh.work import FAIL, Job, OnFailure, Perform, SkipTask, Work
 from ..ranking import Stop
+from ..references import TemplateProblem
 from .plan import AgentPlan, Limits, RankPlan, TaskPlan, Text, Workflow
 from .spec import BudgetSpec
 from .views import CollectionView, Item, Scoped
@@ -77,6 +77,7 @@ class Works:
         async def ask(job: Job) -> Any:
             scope = self._scope(item)
             models = self._models(plan, scope) if model is None else self._workflow.routes(model)
+            await self._run.mesh.read_models(models)
             return await answer(job, self._agent(plan), _text(plan.prompt, scope), models=models)
 
         return ask
@@ -169,9 +170,10 @@ class Works:
 
     def _lane_of_call(self, plan: TaskPlan, item: Scoped) -> str:
         try:
-            return self._run.lane_of(self._models(plan, self._scope(item)))
-        except UserError:
-            return UNDECIDED_LANE  # its model's name depends on a value that is not there yet, or nobody serves it
+            models = self._models(plan, self._scope(item))
+        except TemplateProblem:  # its model's name depends on a value that is not there yet
+            return UNDECIDED_LANE
+        return self._run.lane_of(models) if self._run.mesh.has_read(models) else UNDECIDED_LANE
 
     # --- tournaments
 
