@@ -11,11 +11,10 @@ __all__ = ["Context"]
 class Context:
     """Given to every tool and Python function that has a parameter annotated with it.
 
-    `address` is the task's. `ask` asks a model in the name of the task: through its lane, counted against its budgets,
-    in its journal.
+    `run` is the run's id, `address` the task's, `agent` the name of the agent that it is for, if any.
     """
 
-    __slots__ = ("_rng", "_seed", "address", "agent", "ask", "run")
+    __slots__ = ("_ask", "_rng", "_seed", "address", "agent", "run")
 
     def __init__(
         self, *, run: str, address: str, agent: str | None, seed: int | None, ask: Callable[[str, str], Awaitable[str]]
@@ -23,12 +22,19 @@ class Context:
         self.run = run
         self.address = address
         self.agent = agent
-        self.ask = ask
+        self._ask = ask
         self._seed = seed
         self._rng: random.Random | None = None
 
     def __repr__(self) -> str:
         return f"<Context of {self.address} in {self.run}>"
+
+    async def ask(self, model: str, prompt: str) -> str:
+        """Ask a model in the name of the task: through the model's lane, on the task's budgets, in its journal.
+
+        Raises CallFailed, UserError for a model that nobody serves, and BudgetExceeded, which is best left alone.
+        """
+        return await self._ask(model, prompt)
 
     @property
     def rng(self) -> random.Random:

@@ -78,12 +78,19 @@ class Budget:
 
     def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:
         """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
-        if self.time is not None and self._began is not None and monotonic() - self._began >= self.time:
+        if self.time is not None and self._began is not None and self.time_left <= _EPSILON:
             return "time", self.time, monotonic() - self._began
         for unit, bound, spent, amount in zip(_UNITS, self._bounds(), self._spent, need, strict=True):
             if bound is not None and spent + amount > bound + _EPSILON:
                 return unit, bound, spent
         return None
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until its time is over, from 0 on."""
+        if self.time is None or self._began is None:
+            return math.inf if self.time is None else self.time
+        return max(0.0, self._began + self.time - monotonic())
 
     def fits(self, need: tuple[float, float, float]) -> bool:
         """Whether `need` (dollars, tokens, calls) fits beside what is spent and reserved."""
@@ -106,9 +113,8 @@ class Budget:
         self._waiting += 1
         if self._freed is None:
             self._freed = anyio.Event()
-        left = math.inf if self.time is None or self._began is None else self._began + self.time - monotonic()
         try:
-            with anyio.move_on_after(None if left == math.inf else max(0.0, left)):
+            with anyio.move_on_after(None if self.time is None else self.time_left):
                 await self._freed.wait()
         finally:
             self._waiting -= 1
@@ -161,6 +167,12 @@ class Budgets(tuple[Budget, ...]):
     def bound_usd(self) -> bool:
         """Whether any of them is in dollars, so that prices must be known."""
         return any(budget.usd is not None for budget in self)
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until the first of them runs out of time; None if none of them counts it."""
+        left = [budget.time_left for budget in self if budget.time is not None]
+        return min(left, default=None)
 
     def check_time(self) -> None:
         """Raise BudgetExceeded if one of them has run out of time: what has waited that long is not sent any more."""

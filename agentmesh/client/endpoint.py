@@ -7,15 +7,17 @@ through the lane, after a wait that grows and is spread by chance; what can neve
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import anyio
 import httpx
 
 from ..catalog import ResolvedModel
 from ..clock import monotonic, sleep, wall
 from ..dialects import dialect
 from ..dialects.base import MalformedReply, Refusal, StreamRefused, Wire
-from ..errors import BudgetExceeded, CallFailed, ErrorInfo, ErrorKind
+from ..errors import CallFailed, ErrorInfo, ErrorKind
 from ..events import CallEnded, CallIntent, LaneFrozen, Notice
 from ..limits.admission import Row, Ticket
 from ..limits.lane import Lane
@@ -124,27 +126,27 @@ class Endpoint:
     async def _admit(
         self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation
     ) -> tuple[Ticket, float]:
-        began = monotonic()
+        began, left = monotonic(), caller.budgets.time_left
+        admitted: Ticket | None = None
         try:
-            if ticket is None:
-                ticket = await self.lane.admit(
-                    self._row, characters=characters, kind=caller.kind,
-                    max_tokens=request.settings.max_tokens, order=caller.order,
-                )  # fmt: skip
-            else:
-                await self.lane.admit_again(ticket)
-        except BaseException:
-            reservation.cancel()
-            raise
-        try:
+            with nullcontext() if left is None else anyio.move_on_after(left):
+                if ticket is None:
+                    admitted = await self.lane.admit(
+                        self._row, characters=characters, kind=caller.kind,
+                        max_tokens=request.settings.max_tokens, order=caller.order,
+                    )  # fmt: skip
+                else:
+                    await self.lane.admit_again(ticket)
+                    admitted = ticket
             caller.budgets.check_time()
-            if caller.halted():
+            if admitted is None or caller.halted():
                 raise Halted
-        except (BudgetExceeded, Halted):
-            self.lane.cancel(ticket)
+        except BaseException:
+            if admitted is not None:
+                self.lane.cancel(admitted)
             reservation.cancel()
             raise
-        return ticket, monotonic() - began
+        return admitted, monotonic() - began
 
     async def _attempt(
         self, request: Request, wire: Wire, caller: Caller, ticket: Ticket, reservation: Reservation, *,

@@ -37,7 +37,7 @@ class Runner:
 
     `perform` does one task and returns its outcome, or None if the run stops before the task could end; it must not
     raise for a task's failure. `room` gives the live tasks a lane may have. `on_ended` hears of every end, once;
-    those in `on_stopped` that the run stops and nothing is live, perhaps more than once.
+    those in `on_stopped` that it stops, and again when nothing is live any more.
     """
 
     def __init__(
@@ -245,7 +245,12 @@ class Runner:
     def stop(self) -> None:
         """Start nothing new; what is live goes on to its end."""
         self.stopping = True
+        self._tell_stopped()
         self._note_change()
+
+    def _tell_stopped(self) -> None:
+        for stopped in tuple(self.on_stopped):
+            stopped()
 
     def _note_change(self) -> None:
         if self._changed is not None:
@@ -255,8 +260,7 @@ class Runner:
             for event in self._waiting_for.values():
                 event.set()
             self._waiting_for.clear()
-            for stopped in self.on_stopped:
-                stopped()
+            self._tell_stopped()
 
     def _stories(self) -> list[str]:
         waiting = [node for node in self.state.nodes.values() if node.state == "waiting"]

@@ -80,7 +80,10 @@ def _as_data(value: Any) -> Any:
         return [_as_data(one) for one in value]
     try:
         return plain(value)
-    except TypeError:  # a function may be given anything; what is no data is told apart by the order of starts
+    except (
+        TypeError,
+        ValueError,
+    ):  # a function may be given anything; what is no data is told apart by the order of starts
         return f"{type(value).__module__}.{type(value).__qualname__}"
 
 

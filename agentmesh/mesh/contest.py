@@ -16,6 +16,7 @@ import anyio
 
 from ..agents.agent import Agent
 from ..agents.output import OutputType
+from ..client.caller import Halted
 from ..clock import monotonic, wall
 from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import MatchEnded, Notice, Standing, StandingsChanged
@@ -94,8 +95,27 @@ class Matches:
         await self._changed.wait()
 
     async def perform(self, job: Job) -> tuple[Standing, ...]:
-        """Run matches until the tournament is over. Raises CallFailed if none of them could be judged."""
+        """Run matches until the tournament is over. Raises CallFailed if none of them could be judged.
+
+        Where the run stops, and nothing is in flight, there will be no more entrants: raises Halted.
+        """
         criteria = self._criteria if isinstance(self._criteria, str) else self._criteria()
+        job.run.runner.on_stopped.append(self.notify)
+        try:
+            await self._play_all(job, criteria)
+        finally:
+            job.run.runner.on_stopped.remove(self.notify)
+        if self._over is not None:
+            raise self._over
+        statistics = self.statistics()
+        if not statistics.entrants:
+            raise SkipTask(ErrorInfo("dependency", "there is nobody to rank"))
+        if statistics.entrants > 1 and not statistics.matches:
+            raise CallFailed(self._last_error or ErrorInfo("internal", "no match was judged"))
+        self._tell(job, last=True)
+        return self.standings()
+
+    async def _play_all(self, job: Job, criteria: str) -> None:
         async with anyio.create_task_group() as group:
             while self._over is None:
                 self._let_join(job)
@@ -106,16 +126,10 @@ class Matches:
                     group.start_soon(self._play, match, job, criteria)
                 if self._tournament.finished:
                     break
+                if job.run.runner.stopping and not self.statistics().in_flight:
+                    self._over = Halted()
+                    break
                 await self._changed.wait()
-        if self._over is not None:
-            raise self._over
-        statistics = self.statistics()
-        if not statistics.entrants:
-            raise SkipTask(ErrorInfo("dependency", "there is nobody to rank"))
-        if statistics.entrants > 1 and not statistics.matches:
-            raise CallFailed(self._last_error or ErrorInfo("internal", "no match was judged"))
-        self._tell(job, last=True)
-        return self.standings()
 
     def _let_join(self, job: Job) -> None:
         """Those who have appeared take part from now on; the first standings, without a match, are told at once."""

@@ -245,7 +245,7 @@ class Run:
         self.runner.stop()
         statistics = self.runner.statistics()
         if self.status is None:
-            self.status = "partial" if statistics.failed else "done"
+            self.status = "cancelled" if statistics.unfinished else "partial" if statistics.failed else "done"
         ended = RunEnded(
             at=wall(), status=self.status, seconds=self.seconds, usage=self.record.usage, usd=self.record.usd,
             unfinished=statistics.unfinished, reason=self.reason,

@@ -17,6 +17,7 @@ trio has `trio.testing.MockClock(autojump_threshold=...)` for the same purpose.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import time
 from collections.abc import Awaitable, Callable
@@ -41,11 +42,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         self.now = 0.0
         self.executing = 0
         self.children: list[asyncio.SubprocessTransport] = []
+        self.next_timer: Callable[[], float] = lambda: 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
+        if self.next_timer() == math.inf:  # what sleeps for ever is no reason to move on, day after day
+            timeout = None
         if self.executing or clock.threads_pending():
             return super().select(None)  # whoever ends a thread's work wakes the loop
         if self._outside_pending():
@@ -75,11 +79,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
+        self._jumping.next_timer = self._next_timer
         super().__init__(self._jumping)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now
+
+    def _next_timer(self) -> float:
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # not in the stubs
+        return timers[0].when() if timers else 0.0
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """As in any loop; virtual time stands still until the function is done."""

@@ -59,6 +59,11 @@ async def test_sleepers_wake_in_the_order_of_their_times() -> None:
     assert woken == [0.0, 1.0, 2.0, 3.0, 1000.0]
 
 
+def test_to_sleep_for_ever_is_a_wait_that_nothing_ends() -> None:
+    with pytest.raises(RuntimeError, match="every task waits for something that no timer"):
+        run_virtual(anyio.sleep_forever)
+
+
 @pytest.mark.anyio
 async def test_deadlines_are_virtual() -> None:
     began = clock.monotonic()
