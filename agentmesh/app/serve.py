@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..simulate.behaviour import Served
     from ..simulate.provider import ASGIApp, Receive, Scope, Send, SimulatedProvider
 
-__all__ = ["app"]
+__all__ = ["app", "serve_provider"]
 
 app = typer.Typer(no_args_is_help=True, help="Serve the simulated provider, or recorded replies, over HTTP.")
 
@@ -64,7 +65,7 @@ def serve_sim(
 
     served = served_by(_provider_file(provider_file).spec, seed=seed)
     provider = SimulatedProvider(_changed(served, rate=rate, latency=latency, fail=fail))
-    _serve(provider, host=host, port=port)
+    serve_provider(provider, host=host, port=port)
 
 
 @app.command("replay", epilog="Example: agentmesh serve replay answers.jsonl.gz --rate requests_per_minute=600")
@@ -91,7 +92,7 @@ def serve_replay(
     names = [model] if model is not None else [*recordings.models, "*"]
     served = Served({name: ServedModel(name) for name in names}, title="replay", seed=seed)
     served = _changed(served, rate=rate, latency=latency, fail=fail)
-    _serve(SimulatedProvider(served, RecordedReplies(recordings)), host=host, port=port)
+    serve_provider(SimulatedProvider(served, RecordedReplies(recordings)), host=host, port=port)
 
 
 def _provider_file(path: Path | None) -> ProviderFile:
@@ -155,8 +156,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(provider: SimulatedProvider, *, host: str, port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+def serve_provider(provider: SimulatedProvider, *, host: str, port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM; prints one JSON line when connections are accepted."""
     with _listen(host, port) as listening:
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
         root = f"http://{shown}:{listening.getsockname()[1]}"
@@ -171,12 +172,18 @@ def _serve(provider: SimulatedProvider, *, host: str, port: int) -> None:
 
 
 def _closing(provider: ASGIApp) -> ASGIApp:
-    """The application with the means to close its connection at once: uvicorn's transport, behind its `send`."""
-    from ..simulate.provider import HANG_UP
+    """The application with the means to end its connection at once: uvicorn's transport, behind its `send`."""
+    from ..simulate.provider import HANG_UP, RESET
 
     async def closing(scope: Scope, receive: Receive, send: Send) -> None:
         transport: Any = send.__self__.transport  # type: ignore[attr-defined]  # a method of the connection's cycle
-        scope["extensions"] = {**scope.get("extensions", {}), HANG_UP: transport.abort}
+
+        def reset() -> None:  # with no time to linger, the system says RST to the other side
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+
+        scope["extensions"] = {**scope.get("extensions", {}), HANG_UP: transport.abort, RESET: reset}
         await provider(scope, receive, send)
 
     return closing

@@ -16,8 +16,8 @@ __all__ = [
 ]  # fmt: skip
 
 DialectName = Literal["openai-chat", "anthropic"]
-Failure = Literal["500", "503", "529", "drop", "truncate", "stall"]
-"""An error status; the connection closed before the reply; the reply cut off in the middle; no answer for minutes."""
+Failure = Literal["500", "503", "529", "drop", "reset", "truncate", "stall"]
+"""An error status; the connection closed, or reset, before the reply; the reply cut off in the middle; no answer."""
 PROVIDER_NAME = r"^[a-z][a-z0-9_-]*$"
 _URL_START = re.compile(r"(https?|inprocess)://|\{")
 _VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -152,14 +152,15 @@ class Simulate(_Part):
     """How a simulated model behaves; a model's own block wins over the provider's.
 
     `length` is the mean number of tokens of a plain text, `failures` the share of requests that meet each kind of
-    failure, `skill` how well a verdict follows the planted strength of what it compares (0 is a coin), `order_bias`
-    how much it favours what it reads first, in logits.
+    failure, `stall` the seconds after which one without an answer is cut off, `skill` how well a verdict follows the
+    planted strength of what it compares (0 is a coin), `order_bias` how much it favours what it reads first, in logits.
     """
 
     seed: int = 0
     latency: Latency = Latency()
     length: int = Field(default=120, ge=1)
     failures: dict[Failure, Share] = {}
+    stall: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     skill: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     order_bias: float = Field(default=0.0, allow_inf_nan=False)
 

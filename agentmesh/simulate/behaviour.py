@@ -9,13 +9,22 @@ from types import MappingProxyType
 
 from ..catalog.spec import Failure, ProviderSpec, Simulate, limit_records
 from ..rates import Limit
+from .beside import Change, Neighbour
 
-__all__ = ["STALL_S", "Behaviour", "Served", "ServedModel", "mixed_failures", "served_by"]
+__all__ = ["STALL_S", "Behaviour", "Fate", "Served", "ServedModel", "mixed_failures", "served_by"]
 
 STALL_S = 600.0
-"""How long a stalled connection stays open, in seconds: longer than any client should wait, and still an end."""
+"""How long a stalled connection stays open if nothing else is said: longer than any client should wait, in seconds."""
 
 _LENGTHS = (0.6, 1.4)  # lengths of plain texts lie evenly between these multiples of their mean
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What is in store for one admitted request: its failure, if any, and how many times the mean it takes."""
+
+    failure: Failure | None = None
+    slowness: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,7 @@ class Behaviour:
     drawn evenly from 1 - `jitter` to 1 + `jitter`. `output_tokens` is the mean length of a reply in plain text.
     `skill` is the slope by which the model's verdicts follow the strength of what it compares (0: not at all),
     `order_bias` how much it favours what stands first, in logits. `failures` gives the share of admitted requests that
-    meet each kind of failure.
+    meet each kind of failure; one that stalls is cut off after `stall_s` seconds.
     """
 
     first_token_s: float = 0.0
@@ -36,11 +45,16 @@ class Behaviour:
     skill: float = 1.0
     order_bias: float = 0.0
     failures: Mapping[Failure, float] = field(default_factory=dict)
+    stall_s: float = STALL_S
 
-    def seconds(self, output_tokens: int, rng: random.Random) -> tuple[float, float]:
+    def fate(self, rng: random.Random) -> Fate:
+        """What is in store for the next request."""
+        failure = self.failure(rng)
+        return Fate(failure, 1.0 + self.jitter * (2.0 * rng.random() - 1.0) if self.jitter else 1.0)
+
+    def seconds(self, output_tokens: int, slowness: float) -> tuple[float, float]:
         """Seconds until the first token, and from there to the last one."""
-        factor = 1.0 + self.jitter * (2.0 * rng.random() - 1.0) if self.jitter else 1.0
-        return self.first_token_s * factor, self.per_token_s * factor * output_tokens
+        return self.first_token_s * slowness, self.per_token_s * slowness * output_tokens
 
     def length(self, rng: random.Random) -> int:
         """Tokens of the next reply in plain text."""
@@ -70,7 +84,9 @@ class ServedModel:
 class Served:
     """A whole simulated server. A model called `*` stands for every name that is not listed.
 
-    Everything that is drawn (replies, planted strengths, latency, failures) comes from `seed`.
+    Everything that is drawn (replies, planted strengths, latency, failures, the neighbour) comes from `seed`.
+    `changes` and `neighbour` concern the limits of the whole server. `tells_limits`: replies have the dialect's headers
+    on limits; `tells_wait`: a refusal says after what time to come again.
     """
 
     models: Mapping[str, ServedModel]
@@ -78,6 +94,10 @@ class Served:
     pools: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)
     title: str = "simulated"
     seed: int = 0
+    changes: tuple[Change, ...] = ()
+    neighbour: Neighbour | None = None
+    tells_limits: bool = True
+    tells_wait: bool = True
 
     def model(self, name: str) -> ServedModel | None:
         """The model of this name, None where the server has none."""
@@ -146,4 +166,5 @@ def _behaviour(simulate: Simulate) -> Behaviour:
         skill=simulate.skill,
         order_bias=simulate.order_bias,
         failures=MappingProxyType({kind: share for kind, share in simulate.failures.items() if share > 0.0}),
+        stall_s=simulate.stall,
     )

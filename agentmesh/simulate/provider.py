@@ -3,8 +3,9 @@
 Requests for replies go to `/v1` + the dialect's path (or without `/v1`); `GET /v1/models` lists the models and
 `GET /stats` tells what was served. Where replies come from is a `ReplySource`: made up, or recorded ones.
 
-One ASGI extension is used where the server offers it: `scope["extensions"]["agentmesh.hang_up"]` is a function that
-closes the connection at once. Without it a dropped connection is left to what the server makes of a missing reply.
+Two ASGI extensions are used where the server offers them: `scope["extensions"]["agentmesh.hang_up"]` is a function that
+closes the connection at once, `"agentmesh.reset"` one that resets it. Without them a broken connection is left to what
+the server makes of a missing reply.
 """
 
 from __future__ import annotations
@@ -25,18 +26,22 @@ from ..dialects import DIALECTS
 from ..dialects.base import Dialect, LimitLevel, RequestRejected
 from ..errors import ErrorInfo
 from ..messages import Reply, Request
-from .behaviour import STALL_S, Served, ServedModel, served_by
+from .behaviour import Fate, Served, ServedModel, served_by
 from .replies import NoReply, ReplySource, SimulatedReplies
 from .strict import Admitted, Refused, ServerStatistics, StrictLimits
 
-__all__ = ["HANG_UP", "ASGIApp", "Receive", "Scope", "Send", "SimulatedProvider"]
+__all__ = ["HANG_UP", "RESET", "ASGIApp", "Fates", "Receive", "Scope", "Send", "SimulatedProvider"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Fates = Callable[[Request], Fate]
+"""What is in store for an admitted request, where that shall not be left to chance."""
+
 HANG_UP = "agentmesh.hang_up"
+RESET = "agentmesh.reset"
 _JSON = (b"content-type", b"application/json")
 _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 _PIECE_S = 0.02  # pieces of a stream are not sent faster than this: what a screen can show
@@ -60,9 +65,9 @@ class _Exchange:
         body = self.dialect.write_refusal(status, error)
         await _send(self.send, status, body=body, headers=(_JSON, *self.headers))
 
-    async def hang_up(self) -> None:
-        """Close the connection, if the server lets us, and wait until it is closed."""
-        hang_up = (self.scope.get("extensions") or {}).get(HANG_UP)
+    async def hang_up(self, how: str = HANG_UP) -> None:
+        """Close or reset the connection, if the server lets us, and wait until it is closed."""
+        hang_up = (self.scope.get("extensions") or {}).get(how)
         if hang_up is not None:
             hang_up()
             await self.receive()
@@ -71,9 +76,10 @@ class _Exchange:
 class SimulatedProvider:
     """An ASGI 3 application. Time, for limits and statistics, starts with `start` or the first request."""
 
-    def __init__(self, served: Served, replies: ReplySource | None = None) -> None:
+    def __init__(self, served: Served, replies: ReplySource | None = None, *, fates: Fates | None = None) -> None:
         self.served = served
         self._replies = SimulatedReplies(served) if replies is None else replies
+        self._fates = fates
         self._rng = random.Random(served.seed)
         self._limits: StrictLimits | None = None
         self._dialects = {prefix + one.path: one for one in DIALECTS.values() for prefix in ("", "/v1")}
@@ -138,7 +144,7 @@ class SimulatedProvider:
         admitted = limits.admit(model, request.model, input_tokens=input_tokens, output_tokens=output_tokens, now=now)
         exchange.headers = self._limit_headers(exchange, now)
         if isinstance(admitted, Refused):
-            await _refuse(exchange, admitted)
+            await _refuse(exchange, admitted, tells_wait=self.served.tells_wait)
             return
         await self._serve(exchange, admitted)
 
@@ -147,17 +153,19 @@ class SimulatedProvider:
         produced, completed = 0, False
         try:
             behaviour = exchange.model.behaviour
-            failure = behaviour.failure(self._rng)
-            match failure:
+            fate = behaviour.fate(self._rng) if self._fates is None else self._fates(exchange.request)
+            match failure := fate.failure:
                 case "500" | "503" | "529":
                     return await _fail(exchange, int(failure))
                 case "drop":
                     return await exchange.hang_up()
+                case "reset":
+                    return await exchange.hang_up(RESET)
                 case "stall":
                     return await _stall(exchange)
             reply = self._replies.answer(exchange.request, exchange.model, input_tokens=admitted.input_tokens)
             produced = reply.tokens.output or 0
-            first_s, rest_s = behaviour.seconds(produced, self._rng)
+            first_s, rest_s = behaviour.seconds(produced, fate.slowness)
             send = self._stream if exchange.request.stream else self._whole
             completed = await send(exchange, reply, failure=failure, first_s=first_s, rest_s=rest_s)
         finally:
@@ -196,6 +204,8 @@ class SimulatedProvider:
         return True
 
     def _limit_headers(self, exchange: _Exchange, now: float) -> list[tuple[bytes, bytes]]:
+        if not self.served.tells_limits:
+            return []
         levels = self.start().levels(exchange.model, exchange.request.model, now=now)
         if not levels:
             return []
@@ -218,8 +228,8 @@ async def _send(send: Send, status: int, *, body: bytes, headers: Sequence[tuple
     await send({"type": "http.response.body", "body": body})
 
 
-async def _refuse(exchange: _Exchange, refused: Refused) -> None:
-    """429 with the time to wait, or 400 for what no wait would help."""
+async def _refuse(exchange: _Exchange, refused: Refused, *, tells_wait: bool) -> None:
+    """429, with the time to wait if that is told, or 400 for what no wait would help."""
     limit = refused.limit
     name = limit.name.replace("_", " ")
     if refused.wait == math.inf:
@@ -227,10 +237,12 @@ async def _refuse(exchange: _Exchange, refused: Refused) -> None:
         text = f"Request too large for {name} of {refused.scope}: limit {most:.0f}, requested {refused.need:.0f}."
         await exchange.refuse(400, ErrorInfo("bad_request", text, 400))
         return
-    # Whole seconds, as the standard has them, and exactly beside them; never less than the truth.
-    exchange.headers.append((b"retry-after", b"%d" % max(1, math.ceil(refused.wait))))
-    exchange.headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(refused.wait * 1000))))
-    text = f"Rate limit reached for {name} of {refused.scope}. Please try again in {refused.wait:.3f}s."
+    text = f"Rate limit reached for {name} of {refused.scope}."
+    if tells_wait:
+        # Whole seconds, as the standard has them, and exactly beside them; never less than the truth.
+        exchange.headers.append((b"retry-after", b"%d" % max(1, math.ceil(refused.wait))))
+        exchange.headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(refused.wait * 1000))))
+        text += f" Please try again in {refused.wait:.3f}s."
     await exchange.refuse(429, ErrorInfo("rate", text, 429, retryable=True))
 
 
@@ -240,7 +252,7 @@ async def _fail(exchange: _Exchange, status: int) -> None:
 
 
 async def _stall(exchange: _Exchange) -> None:
-    with anyio.move_on_after(STALL_S):
+    with anyio.move_on_after(exchange.model.behaviour.stall_s):
         await exchange.receive()  # the client gave up
         return
     await exchange.hang_up()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..limits.meter import Meter, meter
 from ..rates import Limit
 from .behaviour import Served, ServedModel
+from .beside import Beside
 
 __all__ = ["Admitted", "Refused", "ServerStatistics", "StrictLimits"]
 
@@ -69,6 +70,8 @@ class StrictLimits:
         self._served = served
         self._start = now
         self._account = _meters("account", served.limits, now=now)
+        self._account_meters = [one for _, one in self._account]
+        self._beside = Beside(served.changes, served.neighbour, seed=served.seed)
         self._pools = {name: _meters(f"pool {name}", limits, now=now) for name, limits in served.pools.items()}
         self._models: dict[str, tuple[tuple[str, Meter], ...]] = {}
         self._lengths: dict[str, float] = {}  # mean output tokens by model, learned from replies
@@ -93,6 +96,8 @@ class StrictLimits:
         `output_tokens` is what the request may produce at most (its max_tokens), or exactly what it will produce where
         that is known; None reserves the mean of the replies of this model so far.
         """
+        self._beside.begin(now)
+        self._beside.follow(self._account_meters, now)
         expected = self._length(model, name) if output_tokens is None else output_tokens
         meters = self._meters_of(model, name, now=now)
         worst: Refused | None = None
@@ -118,6 +123,7 @@ class StrictLimits:
 
     def settle(self, admitted: Admitted, now: float, *, output_tokens: int, completed: bool) -> None:
         """An admitted request has ended, having produced `output_tokens`: slots and what it did not use come back."""
+        self._beside.follow(self._account_meters, now)
         for _, one in admitted.meters:
             limit = one.limit
             held = limit.reserved(admitted.input_tokens, admitted.output_tokens)
@@ -138,6 +144,7 @@ class StrictLimits:
 
     def levels(self, model: ServedModel, name: str, *, now: float) -> list[tuple[Limit, float, float]]:
         """Each limit that calls of this model touch: (limit, units left, seconds until it is full)."""
+        self._beside.follow(self._account_meters, now)
         return [
             (one.limit, max(0.0, one.level(now)), one.reset(now)) for _, one in self._meters_of(model, name, now=now)
         ]

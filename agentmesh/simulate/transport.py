@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import httpx
 
-from .provider import HANG_UP, ASGIApp
+from .provider import HANG_UP, RESET, ASGIApp
 
 __all__ = ["InProcessTransport"]
 
@@ -67,6 +67,7 @@ class _Exchange(httpx.AsyncByteStream):
         self._received = False
         self._more = True
         self._hung_up = False
+        self._reset = False
         self._read_s: float | None = request.extensions.get("timeout", {}).get("read")
         self._request = request
         self._app: Coroutine[Any, Any, None] = app(self._scope(), self._receive, _hand_over)  # type: ignore[assignment]  # an async function
@@ -87,7 +88,7 @@ class _Exchange(httpx.AsyncByteStream):
             "headers": [(name.lower(), value) for name, value in request.headers.raw],
             "server": (request.url.host, request.url.port),
             "client": ("127.0.0.1", 0),
-            "extensions": {HANG_UP: self._hang_up},
+            "extensions": {HANG_UP: self._hang_up, RESET: self._reset_it},
         }
 
     async def _receive(self) -> Message:
@@ -101,8 +102,11 @@ class _Exchange(httpx.AsyncByteStream):
     def _hang_up(self) -> None:
         self._hung_up = True
 
+    def _reset_it(self) -> None:
+        self._hung_up = self._reset = True
+
     async def _next(self) -> Message:
-        """The next message. Raises httpx.RemoteProtocolError where the application ends instead, httpx.ReadTimeout."""
+        """The next message. Raises what an httpx transport does: RemoteProtocolError, ReadError, ReadTimeout."""
         message: Message | None = None
         if self._read_s is None:
             message = await _next_message(self._app)
@@ -111,6 +115,8 @@ class _Exchange(httpx.AsyncByteStream):
                 message = await _next_message(self._app)
             if scope.cancelled_caught:
                 raise httpx.ReadTimeout(f"nothing came for {self._read_s:g} s", request=self._request)
+        if self._reset:
+            raise httpx.ReadError("the server reset the connection", request=self._request)
         if message is None or self._hung_up:
             raise httpx.RemoteProtocolError(
                 "the server closed the connection before its reply was complete", request=self._request
@@ -145,7 +151,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
 
     The reply begins as soon as its headers are sent and streams as the application sends it. The `read` timeout of a
     request holds for each part; there is nothing to connect to. An application that hangs up, or returns before its
-    reply is complete, is a closed connection: httpx.RemoteProtocolError.
+    reply is complete, is a closed connection: httpx.RemoteProtocolError; one that resets it is httpx.ReadError.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -155,5 +161,5 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         return f"<InProcessTransport to {self.app!r}>"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request. Raises httpx.RemoteProtocolError and httpx.ReadTimeout."""
+        """Send one request. Raises httpx.RemoteProtocolError, httpx.ReadError and httpx.ReadTimeout."""
         return await _Exchange(self.app, request, await request.aread()).begin()

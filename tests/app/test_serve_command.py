@@ -121,3 +121,18 @@ def test_a_broken_recording_is_told_with_its_line(tmp_path: Path, capsys: pytest
     (tmp_path / "r.jsonl").write_text(json.dumps(ROW) + "\n{broken\n")
     assert main(["serve", "replay", str(tmp_path / "r.jsonl")]) == 2
     assert "r.jsonl:2: this line is no JSON" in capsys.readouterr().err
+
+
+def test_sim_resets_connections_on_demand(tmp_path: Path) -> None:
+    file = tmp_path / "acme.yaml"
+    file.write_text(
+        "{provider: acme, dialect: openai-chat, base_url: 'http://x.example/v1', models: {m: {}},"
+        " simulate: {failures: {reset: 1.0}}}"
+    )
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+    with (
+        serving("sim", "--provider-file", str(file)) as (_, told),
+        httpx.Client(timeout=10) as http,
+        pytest.raises(httpx.ReadError, match="reset"),
+    ):
+        http.post(told["base_url"] + "/chat/completions", json=body)
