@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from urllib.parse import quote_plus
 
 import anyio
 import httpx
@@ -36,6 +37,7 @@ _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
 _FREEZE_S, _FREEZE_MAX_S = 1.0, 30.0  # after a push-back that does not say for how long
 _PATIENCE_S = 300.0  # a provider that asks to wait longer than this will not answer for the run
 _JITTER = 0.1
+_SECRET = 6  # characters of a key from which on it is kept out of texts: a shorter one would be found in every word
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Endpoint:
         self._url = httpx.URL(model.base_url.rstrip("/") + self._dialect.path, params=model.request_query() or None)
         self._headers = tuple(model.request_headers().items())
         self._row = _row(lane, model)
+        key = "" if model.key is None else model.key.reveal()
+        self._secrets = (key, quote_plus(key)) if len(key) >= _SECRET else ()
         if model.key_problem is not None:
             self.stopped = ErrorInfo("auth", f"{model.name}: {model.key_problem}")
 
@@ -87,9 +91,8 @@ class Endpoint:
             if caller.stopwatch is not None and caller.stopwatch.left <= 0.0:
                 raise CallFailed(ErrorInfo("timeout", f"the {caller.stopwatch.limit:g} s of {caller.kind} are over"))
             reservation = await caller.budgets.reserve(
-                usd=self._highest_usd(request, characters, caller),
-                # A token is at least one character of UTF-8 text: characters bound input tokens from above.
-                tokens=characters + (request.settings.max_tokens or 0),
+                usd=self._highest_usd(request, wire, caller),
+                tokens=len(wire.body) + (request.settings.max_tokens or 0),
             )
             ticket, waited = await self._admit(request, characters, caller, ticket, reservation)
             result = await self._attempt(
@@ -116,12 +119,16 @@ class Endpoint:
         if caller.budgets.bound_usd and not self.model.prices.known:
             message = f"the price of {self.name} is unknown, so a budget in dollars cannot be kept: give it `prices:`"
             raise CallFailed(ErrorInfo("budget", message))
-        return replace(request, model=self.model.model, settings=settings, stream=stream)
+        return Request(
+            self.model.model, request.messages, request.tools, request.tool_choice, schema=request.schema,
+            schema_name=request.schema_name, settings=settings, stream=stream,
+        )  # fmt: skip
 
-    def _highest_usd(self, request: Request, characters: int, caller: Caller) -> float:
+    def _highest_usd(self, request: Request, wire: Wire, caller: Caller) -> float:
         if not caller.budgets.bound_usd:
             return 0.0
-        return self.model.prices.highest(characters, request.settings.max_tokens or 0) or 0.0
+        # A token is at least one byte of what is sent, and the frame of JSON is more than what a chat template adds.
+        return self.model.prices.highest(len(wire.body), request.settings.max_tokens or 0) or 0.0
 
     async def _admit(
         self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation
@@ -141,6 +148,8 @@ class Endpoint:
             caller.budgets.check_time()
             if admitted is None or caller.halted():
                 raise Halted
+            if self.stopped is not None:  # meanwhile, by what another call was told
+                raise CallFailed(self.stopped)
         except BaseException:
             if admitted is not None:
                 self.lane.cancel(admitted)
@@ -153,27 +162,31 @@ class Endpoint:
         on_text: Callable[[str], None] | None, number: int, attempt: int, waited: float,
     ) -> _Result:  # fmt: skip
         """One attempt, from the intent to the settlement; every way out leaves lane, budget and journal in order."""
-        caller.emit(
-            CallIntent(
-                at=wall(), call=number, attempt=attempt, address=caller.address, agent=caller.agent,
-                account=self.lane.account, model=self.model.model, waited=waited,
-                request=request if caller.keep_content else None,
-            )
-        )  # fmt: skip
         began: float | None = None
         result = _Result(refusal=_cancelled(), uncertain=True)
         try:
+            caller.emit(
+                CallIntent(
+                    at=wall(), call=number, attempt=attempt, address=caller.address, agent=caller.agent,
+                    account=self.lane.account, model=self.model.model, waited=waited,
+                    request=request if caller.keep_content else None,
+                )
+            )  # fmt: skip
             await caller.durable()
             began = monotonic()
             if caller.stopwatch is not None:
                 caller.stopwatch.start()
-            result = await self._send(request, wire, caller, ticket, on_text=on_text)
+            result = self._without_key(await self._send(request, wire, caller, ticket, on_text=on_text))
+        except Exception as error:  # of a hook, of who takes the text, of the journal
+            info = ErrorInfo("internal", f"{type(error).__name__}: {error}")
+            result = self._without_key(_Result(refusal=Refusal("fail", info), uncertain=True))
+            raise
         finally:
             seconds = 0.0 if began is None else monotonic() - began
             if caller.stopwatch is not None and began is not None:
                 caller.stopwatch.stop()
             if began is None:
-                result = _Result(refusal=_cancelled(), sent=False)
+                result = _Result(refusal=result.refusal, sent=False)
             self._settle(result, ticket, reservation)
             self._record(result, caller, number=number, attempt=attempt, seconds=seconds)
         return result
@@ -187,12 +200,20 @@ class Endpoint:
             timeouts = replace(timeouts, whole=min(timeouts.whole, *allowed))
         headers = [*wire.headers.items(), *self._headers]
         reader = self._dialect.read_stream(self.model.quirks, model=request.model) if on_text is not None else None
+        spoken = False
 
         def on_bytes(data: bytes) -> None:
+            nonlocal spoken
             assert reader is not None
             assert on_text is not None
             for delta in reader.feed(data):
+                spoken = True
                 on_text(delta.text)
+
+        def failed(refusal: Refusal, *, uncertain: bool, sent: bool = True) -> _Result:
+            if spoken and refusal.verdict != "stop":  # another attempt would say it all once more
+                refusal = Refusal("fail", replace(refusal.error, retryable=False))
+            return _Result(refusal=refusal, uncertain=uncertain, sent=sent)
 
         try:
             answer = await self._transport.post(
@@ -206,29 +227,31 @@ class Endpoint:
                 reader.close() if reader else self._dialect.decode(answer.body, self.model.quirks, model=request.model)
             )
         except StreamRefused as error:
-            return _Result(refusal=error.refusal, uncertain=True)
+            return failed(error.refusal, uncertain=True)
         except MalformedReply as error:
-            return _Result(refusal=_retry("server", f"{self.name} answered what is no reply: {error}"), uncertain=True)
+            return failed(_retry("server", f"{self.name} answered what is no reply: {error}"), uncertain=True)
         except TransportFailed as error:
             kind: ErrorKind = "timeout" if error.timeout else "connection"
-            return _Result(refusal=_retry(kind, f"{self.name}: {error}"), uncertain=error.sent, sent=error.sent)
+            return failed(_retry(kind, f"{self.name}: {error}"), uncertain=error.sent, sent=error.sent)
         return _Result(refusal=decoded) if isinstance(decoded, Refusal) else _Result(reply=decoded)
 
     def _settle(self, result: _Result, ticket: Ticket, reservation: Reservation) -> None:
         if result.reply is not None:
             tokens = result.reply.tokens
             self.lane.settle(ticket, input_tokens=tokens.input, output_tokens=tokens.output)
+            usd = self._usd(result)
             if tokens.total is None:
                 reservation.settle_whole()
             else:
-                reservation.settle(usd=self._usd(result) or 0.0, tokens=tokens.total)
+                reservation.settle(usd=reservation.need[0] if usd is None else usd, tokens=tokens.total)
             return
         assert result.refusal is not None
         if not result.sent:
             self.lane.cancel(ticket)
             reservation.cancel()
         elif result.refusal.verdict == "pushed_back":
-            reservation.cancel()  # the lane hears of it when it is known for how long
+            # The lane hears of it when it is known for how long.
+            reservation.settle_whole() if result.uncertain else reservation.cancel()
         else:
             self.lane.settle(ticket, ok=False)
             reservation.settle_whole() if result.uncertain else reservation.settle()
@@ -267,13 +290,13 @@ class Endpoint:
         if wait is None:
             wait = min(_FREEZE_MAX_S, _FREEZE_S * 2.0 ** (pushes - 1))
         wait *= 1 + _JITTER * caller.rng.random()
-        concerned = self.lane.push_back(ticket, 0.0 if wait > _PATIENCE_S else wait, unit=refusal.unit)
         if wait > _PATIENCE_S:
+            self.lane.settle(ticket, ok=False)
             message = f"{self.name} asks to wait for {wait:,.0f} s: {refusal.error.message}"
             self.stopped = ErrorInfo("quota", message, status=refusal.error.status)
             caller.emit(Notice(at=wall(), level="warning", text=f"{message}; it gets no more calls in this run"))
             return
-        for model in concerned:
+        for model in self.lane.push_back(ticket, wait, unit=refusal.unit):
             caller.emit(
                 LaneFrozen(
                     at=wall(), account=self.lane.account, concerns=model, seconds=wait, reason=refusal.error.message
@@ -292,7 +315,16 @@ class Endpoint:
                 error = replace(error, message=f"{error.message} (after {attempt} attempts)")
             raise CallFailed(error)
         backoff = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** (attempt - 1)) * (0.5 + caller.rng.random())
-        await sleep(max(refusal.wait or 0.0, backoff))
+        await sleep(min(_PATIENCE_S, max(refusal.wait or 0.0, backoff)))
+
+    def _without_key(self, result: _Result) -> _Result:
+        """The same, where a server or an exception has quoted our key, without it."""
+        if result.refusal is None or not self._secrets:
+            return result
+        message = result.refusal.error.message
+        for secret in self._secrets:
+            message = message.replace(secret, "<key>")
+        return replace(result, refusal=replace(result.refusal, error=replace(result.refusal.error, message=message)))
 
 
 def _row(lane: Lane, model: ResolvedModel) -> Row:

@@ -98,7 +98,10 @@ class Transport:
                     streamed = on_bytes if response.is_success else None
                     return await _read(response, scope, began + timeouts.whole, timeouts.between_bytes, streamed)
                 finally:
-                    with anyio.CancelScope(shield=scope.cancel_called):
+                    if scope.cancel_called:
+                        with anyio.CancelScope(shield=True):
+                            await response.aclose()
+                    else:
                         await response.aclose()
         except Exception as error:
             if (failure := _failure(error, progress)) is None:

@@ -72,6 +72,8 @@ def key_of_call(call: Call[Any], given: str | None) -> str:
 
 
 def _as_data(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
     if isinstance(value, Handle):
         return str(cast("Task[Any]", value).address)
     if isinstance(value, Mapping):
@@ -80,10 +82,7 @@ def _as_data(value: Any) -> Any:
         return [_as_data(one) for one in value]
     try:
         return plain(value)
-    except (
-        TypeError,
-        ValueError,
-    ):  # a function may be given anything; what is no data is told apart by the order of starts
+    except (TypeError, ValueError):  # no data: a function may be given anything, and the order of starts tells it apart
         return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
