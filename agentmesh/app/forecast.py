@@ -18,16 +18,19 @@ _ENOUGH_S = 2.0  # and seconds since the first of them
 
 
 class Row:
-    """The counts of one task. `at_most` are the matches of a tournament, `settled` the calls of items that ended."""
+    """The counts of one task. `settled` are the calls of items that ended.
+
+    `at_most` are the matches of a tournament, None as long as that depends on entrants still to come.
+    """
 
     __slots__ = (
-        "at_most", "calls", "calls_models", "cancelled", "done", "failed", "open", "settled", "single", "skipped",
-        "started", "total",
+        "at_most", "calls", "calls_models", "cancelled", "done", "failed", "is_tournament", "open", "settled",
+        "single", "skipped", "started", "total",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.total = self.done = self.failed = self.skipped = self.cancelled = self.calls = self.settled = 0
-        self.started = self.calls_models = self.single = False
+        self.started = self.calls_models = self.single = self.is_tournament = False
         self.open = True
         self.at_most: int | None = None
 
@@ -46,8 +49,8 @@ class Row:
             return None
         if not self.open and self.ended >= expected:
             return 0.0
-        if self.at_most is not None:
-            return max(0, self.at_most - self.calls)
+        if self.is_tournament:
+            return None if self.at_most is None else max(0, self.at_most - self.calls)
         each = self.settled / self.ended if self.ended else float(self.calls_models)
         return max(0.0, each * (expected - self.ended) - (self.calls - self.settled))
 
@@ -76,7 +79,10 @@ def expected_items(rows: Mapping[str, Row], waits_for: Mapping[str, Sequence[str
 
 
 class Forecast:
-    """Counts calls that ended, and answers once a second, so that figures on a screen do not flutter."""
+    """Counts calls that ended, and answers once a second, so that figures on a screen do not flutter.
+
+    What is unknown is asked for again each time: it is shown as soon as it is known.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
@@ -103,7 +109,7 @@ class Forecast:
 
     def at(self, now: float, rows: Mapping[str, Row], *, expected: Mapping[str, int | None]) -> Answer:
         """How many calls there will be in all, and the wall time of the end; None where that is unknown."""
-        if int(now) != self._answered:
+        if int(now) != self._answered or None in self._answer:
             self._answered = int(now)
             self._answer = self._ask(now, rows, expected=expected)
         calls, ends = self._answer

@@ -264,7 +264,8 @@ class Picture:
 
     def _standings_changed(self, event: StandingsChanged) -> None:
         self._standings[event.task] = event
-        self._row(event.task).at_most = event.limit
+        row = self._row(event.task)
+        row.is_tournament, row.at_most = True, event.limit
 
     def _notice(self, event: Notice) -> None:
         self._notices.append(clean(event.text))

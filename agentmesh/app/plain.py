@@ -25,6 +25,9 @@ __all__ = ["PlainLines"]
 _FAILURES_PER_TASK = 10
 """Lines for failures of one task; after that they are only counted, in the lines of progress."""
 
+_MANY = 12
+"""Items of a task from which its progress is worth lines; of fewer, the end is."""
+
 _FREEZE_S = 10.0  # one line for the freezes of an endpoint in so many seconds
 _BUDGET_SHARE = 0.8
 
@@ -80,7 +83,7 @@ class PlainLines:
         row = self._picture.task(outcome.task)
         if row.complete:
             yield f"{row.name} ended: {_progress(row)}"
-        elif not row.open and self._passed(row.name, row.ended, total=row.total):
+        elif not row.open and row.total >= _MANY and self._passed(row.name, row.ended, total=row.total):
             yield f"{row.name} {_progress(row)}"
 
     def _passed(self, name: str, ended: int, *, total: int) -> bool:

@@ -51,15 +51,19 @@ def render(snapshot: Snapshot, *, width: int, height: int = 40, blocks: bool = T
 
 
 def header_words(snapshot: Snapshot, *, style: str = "full") -> list[str]:
-    """Time, calls and dollars, each in words; `style` is full, short or tiny."""
+    """Time, calls and dollars, each in words, with what is to be expected as far as it is known.
+
+    `style` is full, short or tiny.
+    """
     of, about, calls = {
         "full": (" of ", "about ", " calls"), "short": (" of ", "~", " calls"), "tiny": ("/", "", ""),
     }[style]  # fmt: skip
     time = duration(snapshot.elapsed)
     made = count(snapshot.calls)
-    if snapshot.status is None:
-        time += of + about + ("?" if snapshot.forecast is None else duration(snapshot.forecast))
-        made += of + about + ("?" if snapshot.expected_calls is None else count(_about(snapshot)))
+    if snapshot.status is None and snapshot.forecast is not None:
+        time += of + about + duration(snapshot.forecast)
+    if snapshot.status is None and snapshot.expected_calls is not None:
+        made += of + about + count(_about(snapshot))
     spent = dollars(snapshot.usd) + ("" if snapshot.usd_known else "+")
     if snapshot.budget_usd is not None:
         spent += of + dollars(snapshot.budget_usd)

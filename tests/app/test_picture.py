@@ -10,7 +10,7 @@ from scripted_events import BEGAN, RUN, began, call, ended, half_way, item, lane
 from agentmesh.app.forecast import Forecast, Row, expected_items
 from agentmesh.app.picture import Picture, Snapshot
 from agentmesh.errors import ErrorInfo
-from agentmesh.events import CollectionClosed, RunStarted, TaskAdded, TaskEnded, TaskStarted
+from agentmesh.events import CollectionClosed, RunStarted, StandingsChanged, TaskAdded, TaskEnded, TaskStarted
 from agentmesh.outcome import Outcome, Usage
 
 
@@ -48,6 +48,23 @@ def test_expected_calls_are_those_made_and_those_known_to_come() -> None:
     snapshot = folded(half_way(), now=BEGAN + 12)
     assert snapshot.expected_calls == 251 + (400 - 212) + 9 + 1
     assert snapshot.forecast == pytest.approx(12 + 198 / (251 / 12))
+
+
+def test_a_tournament_without_a_limit_yet_leaves_the_calls_unknown() -> None:
+    picture = Picture()
+    for event in began():
+        picture.event(event)
+
+    def standings(limit: int | None) -> StandingsChanged:
+        return StandingsChanged(
+            at=BEGAN, task="contest", entrants=0, matches=0, failed=0, limit=limit, regret=None, top=()
+        )
+
+    before = picture.snapshot(BEGAN + 1).expected_calls
+    picture.event(standings(None))
+    assert picture.snapshot(BEGAN + 2).expected_calls is None
+    picture.event(standings(60))
+    assert picture.snapshot(BEGAN + 2.1).expected_calls == (before or 0) - 1 + 60, "told within the same second"
 
 
 def test_the_end_replaces_what_was_estimated() -> None:

@@ -71,7 +71,7 @@ def test_sixty_columns() -> None:
 def test_the_beginning() -> None:
     assert drawn(list(began()), [], width=100) == snapshot("""\
 
- hypotheses  a3f9           00:12 of about ?           0 of about 26 calls           $0.00 of $2.00
+ hypotheses  a3f9            00:12            0 of about 26 calls            $0.00 of $2.00
 
  draft                               0/24
  review    waits for draft
@@ -99,7 +99,7 @@ def test_the_end() -> None:
 def test_many_lanes_are_cut_to_those_with_most_to_tell() -> None:
     assert drawn(list(began()), many_lanes(15), width=100, height=20) == snapshot("""\
 
- hypotheses  a3f9           00:12 of about ?           0 of about 26 calls           $0.00 of $2.00
+ hypotheses  a3f9            00:12            0 of about 26 calls            $0.00 of $2.00
 
  draft                               0/24
  review    waits for draft
