@@ -37,6 +37,7 @@ _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
 _FREEZE_S, _FREEZE_MAX_S = 1.0, 30.0  # after a push-back that does not say for how long
 _PATIENCE_S = 300.0  # a provider that asks to wait longer than this will not answer for the run
 _JITTER = 0.1
+_FRAME_TOKENS, _TOOLS_TOKENS = 10, 500  # of a chat template for each message, and of a preface about tools
 _SECRET = 6  # characters of a key from which on it is kept out of texts: a shorter one would be found in every word
 
 
@@ -82,6 +83,7 @@ class Endpoint:
         request = self._bounded(request, caller, stream=on_text is not None)
         wire = self._dialect.encode(request, self.model.quirks)
         characters = request.text_length()
+        most_input = _most_input_tokens(request, wire, characters) if caller.budgets.bound_size else 0
         number, attempt, pushes = caller.number(), 0, 0
         ticket: Ticket | None = None
         caller.tally.model = self.name
@@ -91,8 +93,8 @@ class Endpoint:
             if caller.stopwatch is not None and caller.stopwatch.left <= 0.0:
                 raise CallFailed(ErrorInfo("timeout", f"the {caller.stopwatch.limit:g} s of {caller.kind} are over"))
             reservation = await caller.budgets.reserve(
-                usd=self._highest_usd(request, wire, caller),
-                tokens=len(wire.body) + (request.settings.max_tokens or 0),
+                usd=self._highest_usd(request, most_input, caller),
+                tokens=most_input + (request.settings.max_tokens or 0),
             )
             ticket, waited = await self._admit(request, characters, caller, ticket, reservation)
             result = await self._attempt(
@@ -124,11 +126,10 @@ class Endpoint:
             schema_name=request.schema_name, settings=settings, stream=stream,
         )  # fmt: skip
 
-    def _highest_usd(self, request: Request, wire: Wire, caller: Caller) -> float:
+    def _highest_usd(self, request: Request, most_input: int, caller: Caller) -> float:
         if not caller.budgets.bound_usd:
             return 0.0
-        # A token is at least one byte of what is sent, and the frame of JSON is more than what a chat template adds.
-        return self.model.prices.highest(len(wire.body), request.settings.max_tokens or 0) or 0.0
+        return self.model.prices.highest(most_input, request.settings.max_tokens or 0) or 0.0
 
     async def _admit(
         self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation
@@ -329,6 +330,13 @@ class Endpoint:
 
 def _row(lane: Lane, model: ResolvedModel) -> Row:
     return lane.row(model.model, model.limits_of("model"), pool=model.pool, pool_limits=model.limits_of("pool"))
+
+
+def _most_input_tokens(request: Request, wire: Wire, characters: int) -> int:
+    """Input tokens at most: one for each byte of text, and what the provider's template puts around it."""
+    more_bytes = 0 if wire.body.isascii() else len(wire.body) - len(wire.body.decode("utf-8", "replace"))
+    frame = _FRAME_TOKENS * len(request.messages) + (_TOOLS_TOKENS if request.tools else 0)
+    return characters + more_bytes + frame
 
 
 def _retry(kind: ErrorKind, message: str) -> Refusal:

@@ -32,14 +32,25 @@ class Route:
         return usable.lane.account
 
     async def call(self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None) -> Reply:
-        """The reply of the first endpoint that can serve. Raises CallFailed with the last one's error."""
+        """The reply of the first endpoint that can serve. Raises CallFailed with the last one's error.
+
+        Once `on_text` has got something, no other endpoint is asked: it would say it all once more.
+        """
         *others, last = self.endpoints
+        spoken = False
+
+        def speak(text: str) -> None:
+            nonlocal spoken
+            assert on_text is not None
+            spoken = True
+            on_text(text)
+
         for endpoint in others:
             if endpoint.stopped is not None:
                 continue
             try:
-                return await endpoint.call(request, caller, on_text=on_text)
+                return await endpoint.call(request, caller, on_text=on_text and speak)
             except CallFailed as failure:
-                if failure.error.kind not in _ENDPOINT_FAULTS:
+                if spoken or failure.error.kind not in _ENDPOINT_FAULTS:
                     raise
         return await last.call(request, caller, on_text=on_text)
