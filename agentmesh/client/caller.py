@@ -19,7 +19,7 @@ __all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally"]
 
 
 class Halted(Exception):
-    """The run is being cancelled: this call waited in its lane, and is not sent any more."""
+    """The run is being cancelled, or nobody wants this task any more: its call waited in a lane, and is not sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Runner:
         self._on_ended = on_ended
         self._ready: dict[str, list[tuple[OrderKey, Node]]] = {}
         self.on_stopped: list[Callable[[], None]] = []
+        self.unwanted: set[Node] = set()
         self._waiting_for: dict[Node, anyio.Event] = {}
         self._awaits: dict[Node, Counter[Node]] = {}
         self._instructions: deque[Instruction] = deque()
@@ -149,6 +150,8 @@ class Runner:
         self._note_change()
 
     def _tell(self, node: Node) -> None:
+        self.unwanted.discard(node)
+        node.payload = None  # what it was asked with may be long, and is of no more use
         self._on_ended(node)
         if (event := self._waiting_for.pop(node, None)) is not None:
             event.set()
@@ -157,12 +160,14 @@ class Runner:
                 item(node)
 
     def withdraw(self, node: Node, reason: str) -> None:
-        """End a task as cancelled if it has not begun; one that has goes on to its end."""
+        """End a task as cancelled if it has not begun; one that has is only noted in `unwanted`."""
         if node.state in ("waiting", "ready"):
             address = node.address
             error = ErrorInfo("cancelled", reason)
             outcome = Outcome(address.task, address.key, address.sample, state="cancelled", error=error)
             self._follow(self.state.end(node, outcome))
+        elif node.state == "running":
+            self.unwanted.add(node)
 
     # --- waiting for it
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -220,7 +220,7 @@ class Contest(Task[tuple[Standing, ...]]):
     def __repr__(self) -> str:
         return f"<Contest {self.address}: {self._matches.statistics()}>"
 
-    async def changes(self) -> AsyncIterator[tuple[Standing, ...]]:
+    async def changes(self) -> AsyncGenerator[tuple[Standing, ...]]:
         """The newest standings each time they have changed, never a queue of old ones; ends with the tournament.
 
         Ends too when the run stops before that; awaiting the contest tells.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -259,11 +259,11 @@ class Mesh:
 
     async def map(
         self, make: Callable[[Any], Call[Any]], items: Iterable[Any], *, name: str | None = None
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome]:
         """A call per item, all at once as far as the limits allow; their outcomes as they come.
 
         The outcomes of items that a budget left undone come last, as cancelled. Who leaves early wants no more: what
-        has not begun by then is cancelled, what is in flight goes on.
+        has not been sent by then is cancelled, what is in flight goes on.
         """
         run = await self._open_session()
         calls = [(item, make(item)) for item in items]
@@ -301,7 +301,7 @@ class Mesh:
             for node in left:
                 run.runner.withdraw(node, "nobody waits for it any more")
 
-    async def stream(self, model: str, prompt: str, **settings: Any) -> AsyncIterator[str]:
+    async def stream(self, model: str, prompt: str, **settings: Any) -> AsyncGenerator[str]:
         """One call whose text comes in pieces as the model writes it. Raises TaskFailed at the end if it failed."""
         from .stream import stream_text
 

@@ -85,7 +85,8 @@ async def _end(job: Job, work: Work) -> _End | None:
         case TaskFailed() if run.runner.stopping and cause.outcome.state == "cancelled":
             return None  # it needed what a stop left undone
         case Halted():
-            return None
+            unwanted = job.node in run.runner.unwanted
+            return _End("cancelled", error=ErrorInfo("cancelled", "nobody waits for it any more")) if unwanted else None
     if run.record.broken is not None:
         return None
     error = _error_of(cause, work)
@@ -154,7 +155,7 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
         address, node.address.task, node.order, record.emit, record.durable, record.next_call, run.rng,
         budgets=Budgets((*work.budgets, run.budget, run.mesh.budget)), retry=work.retry or Retry(), agent=work.agent,
         timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
-        tally=tally or Tally(), halted=run.halted,
+        tally=tally or Tally(), halted=lambda: run.halted() or node in run.runner.unwanted,
     )  # fmt: skip
 
     async def ask(model: str, prompt: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 
@@ -22,7 +22,7 @@ from .work import Job, Work
 __all__ = ["stream_text"]
 
 
-async def stream_text(run: Run, model: str, prompt: str, *, settings: Settings) -> AsyncIterator[str]:
+async def stream_text(run: Run, model: str, prompt: str, *, settings: Settings) -> AsyncGenerator[str]:
     """Ask in a task of the run; yields what comes. Raises TaskFailed if the reply does not come to its end.
 
     Once a piece has been handed out a broken call is not tried again: its text would come twice.
