@@ -1,1 +1,1 @@
-"""."""
+"""The command group `perf`: agentmesh measures itself."""
