@@ -16,7 +16,7 @@ from .wording import clean, clean_lines, more
 
 __all__ = ["print_outputs"]
 
-_CELL = 240  # characters of a value in a table
+_CELL = 160  # characters of a value in a table
 _ROWS = 20
 _NARROW = 12  # cells up to this width are not made narrower
 _READABLE = 24  # cells; longer texts in narrower columns are hard to read

@@ -93,6 +93,7 @@ class Snapshot:
     """Everything a display shows. Seconds, dollars; None where something is not known yet.
 
     `usd` is the sum of the known prices, and `usd_known` whether there were no others. `live` are calls in flight.
+    `waiting_for_budget` are calls that wait for what those may give back of a budget.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Snapshot:
     usd: float
     usd_known: bool
     budget_usd: float | None
+    waiting_for_budget: int
     tasks: tuple[TaskRow, ...]
     lanes: tuple[LaneStatistics, ...]
     agents: tuple[tuple[str, int], ...]
@@ -132,12 +134,16 @@ def failure_of(outcome: Outcome, *, run: str | None) -> Failure | None:
 class Picture:
     """Folds events; `snapshot` gives what there is to see.
 
-    `budget_usd` is the run's budget in dollars, `journal`
+    `budget_usd` is the run's budget in dollars; `waiting_for_budget` says how many calls wait for it now; `journal`
     whether the run can be looked into later with `agentmesh show`.
     """
 
-    def __init__(self, *, budget_usd: float | None = None, journal: bool = True) -> None:
+    def __init__(
+        self, *, budget_usd: float | None = None, waiting_for_budget: Callable[[], int] = lambda: 0,
+        journal: bool = True,
+    ) -> None:  # fmt: skip
         self.budget_usd = budget_usd
+        self._waiting_for_budget = waiting_for_budget
         self.name = ""
         self.run = ""
         self.usd = 0.0
@@ -176,6 +182,8 @@ class Picture:
         elapsed = self._ended.seconds if self._ended else max(0.0, now - self._began) if self._began else 0.0
         expected = expected_items(self._rows, self._waits_for)
         calls, ends = self._forecast.at(now, self._rows, expected=expected)
+        if calls is not None:
+            calls = max(calls, self._forecast.calls + self._live)  # what is in flight will have been called
         forecast = None if ends is None else max(elapsed, ends - self._began)
         if forecast is not None and calls is not None and 2 * self._forecast.calls <= calls:
             self.half_way_forecast = forecast
@@ -183,6 +191,7 @@ class Picture:
             name=self.name, run=self.run, elapsed=elapsed, forecast=forecast,
             calls=self._forecast.calls, expected_calls=calls, live=self._live,
             usd=self.usd, usd_known=self._usd_known, budget_usd=self.budget_usd,
+            waiting_for_budget=self._waiting_for_budget(),
             tasks=tuple(self._task(name, expected[name]) for name in self._rows),
             lanes=tuple(lanes),
             agents=tuple(self._agents.items()), notices=tuple(self._notices),

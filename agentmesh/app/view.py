@@ -158,6 +158,8 @@ def _tournament(line: Text, row: TaskRow, *, width: int) -> None:
     assert contest is not None
     if row.complete:
         line.append(plural(contest.matches, "match"))
+    elif contest.entrants < 2:
+        line.append("waits for entrants", "dim")
     else:
         line.append(f"match {count(contest.matches)}")
         if contest.limit is not None:
@@ -186,6 +188,9 @@ def _below(snapshot: Snapshot, width: int) -> list[Text]:
         if sum(map(len, words)) + 3 * len(words) > width - 12:  # not all of them fit: the busiest first
             words = [f"{name} {live}" for name, live in sorted(snapshot.agents, key=lambda agent: -agent[1])]
         lines.append(Text(joined(" agents     ", words, width=width)))
+    if number := snapshot.waiting_for_budget:
+        text = f" budget     {plural(number, 'call')} wait{'s' if number == 1 else ''} for what others have reserved"
+        lines.append(Text(cut(text, width), "yellow"))
     lines += [Text(cut(" notice     " + text, width), "yellow") for text in snapshot.notices]
     lines += [_failure(failure, width) for failure in snapshot.failures[:3]]
     if (hidden := snapshot.failures_total - min(3, len(snapshot.failures))) > 0:

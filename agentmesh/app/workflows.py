@@ -16,6 +16,7 @@ import typer
 from ..catalog import Catalog, override_rate
 from ..clock import in_thread
 from ..errors import UserError
+from ..mesh.run import Run
 from ..workflow.load import load_workflow
 from ..workflow.mesh import Mesh, problem_of_model
 from ..workflow.plan import Workflow
@@ -80,13 +81,20 @@ async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output
     from .signals import handling_signals
 
     budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
+    begun: list[Run] = []
     folder = options.journal_folder
     async with Mesh(catalog=catalog, journal=folder, seed=options.seed) as mesh:
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
+            waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
         )  # fmt: skip
         async with handling_signals() as signals, display:
-            result = await run_workflow(mesh, workflow, watchers=[display.event], on_run=signals.watch)
+
+            def begin(run: Run) -> None:
+                begun.append(run)
+                signals.watch(run)
+
+            result = await run_workflow(mesh, workflow, watchers=[display.event], on_run=begin)
     lost = None
     if output is not None:
         try:

@@ -132,8 +132,9 @@ class Matches:
                 await self._changed.wait()
 
     def _let_join(self, job: Job) -> None:
-        """Those who have appeared take part from now on; the first standings, without a match, are told at once."""
+        """Those who have appeared take part from now on; that there is a field, and which limit it has, is told at once."""
         arrived, self._arrived = self._arrived, []
+        before = self.statistics().entrants
         for key, item, show in arrived:
             try:
                 self._texts[key] = show()
@@ -148,7 +149,7 @@ class Matches:
         complete = self._all_arrived and not self.statistics().complete
         if complete:
             self._tournament.complete_entrants()
-        if complete or self._told_at == -math.inf:
+        if complete or self._told_at == -math.inf or before < 2 <= self.statistics().entrants:
             self._tell(job, last=True)
 
     def _width(self) -> int:

@@ -13,7 +13,7 @@ from agentmesh.app.picture import Picture
 from agentmesh.app.ruler import bar, cut, joined, pad
 from agentmesh.app.view import render
 from agentmesh.errors import ErrorInfo
-from agentmesh.events import Event, StandingsChanged, TaskAdded, TaskEnded
+from agentmesh.events import Event, StandingsChanged, TaskAdded, TaskEnded, TaskStarted
 from agentmesh.limits.statistics import LaneStatistics
 from agentmesh.outcome import Outcome
 
@@ -168,3 +168,23 @@ def test_ruler() -> None:
     assert pad("細菌", 6) == "細菌  "
     assert joined("> ", ["one", "two", "three"], width=40) == "> one   two   three"
     assert joined("> ", ["one", "two", "three"], width=17) == "> one   + 2 more"
+
+
+def test_calls_that_wait_for_the_budget_are_shown() -> None:
+    picture = Picture(budget_usd=2.0, waiting_for_budget=lambda: 38)
+    for event in half_way():
+        picture.event(event)
+    lines = [line.plain for line in render(picture.snapshot(BEGAN + 12, lanes()), width=60)]
+    assert " budget     38 calls wait for what others have reserved" in lines
+
+
+def test_a_tournament_without_a_pair_waits_for_entrants() -> None:
+    picture = Picture()
+    for event in began():
+        picture.event(event)
+    picture.event(
+        StandingsChanged(at=BEGAN, task="contest", entrants=1, matches=0, failed=0, limit=400, regret=None, top=())
+    )
+    picture.event(TaskStarted(at=BEGAN, address="contest"))
+    lines = [line.plain for line in render(picture.snapshot(BEGAN + 12, []), width=60)]
+    assert " contest   waits for entrants" in lines
