@@ -324,7 +324,7 @@ class Endpoint:
             return result
         message = result.refusal.error.message
         for secret in self._secrets:
-            message = message.replace(secret, "<key>")
+            message = message.replace(secret, "[key]")
         return replace(result, refusal=replace(result.refusal, error=replace(result.refusal.error, message=message)))
 
 
