@@ -132,7 +132,7 @@ class Matches:
                 await self._changed.wait()
 
     def _let_join(self, job: Job) -> None:
-        """Those who have appeared take part from now on; that there is a field, and which limit it has, is told at once."""
+        """Those who have appeared take part from now on; that there is a field, and its limit, is told at once."""
         arrived, self._arrived = self._arrived, []
         before = self.statistics().entrants
         for key, item, show in arrived:
