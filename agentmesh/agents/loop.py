@@ -72,7 +72,7 @@ async def run_turns(
             return turns.output.validate(reply.text)
         except InvalidOutput as error:
             if repairs == turns.repairs:
-                after = f", after {repairs} repairs" if repairs else ""
+                after = f", after {repairs} repair{'s' * (repairs > 1)}" if repairs else ""
                 raise CallFailed(ErrorInfo("invalid_output", f"{error}{after}")) from error
             repairs += 1
             messages.append(reply.as_message())

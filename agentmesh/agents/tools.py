@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints, overload
+from typing import Any, get_args, get_type_hints, overload
 
 import anyio
 import pydantic
@@ -20,7 +21,7 @@ from ..errors import BudgetExceeded, UserError
 from ..messages import Message, ToolCall, ToolSpec
 from .context import Context
 
-__all__ = ["Tool", "as_tool", "call_function", "perform_tool", "tool"]
+__all__ = ["Tool", "as_tool", "call_function", "is_context", "parameter_types", "perform_tool", "tool"]
 
 _ATTEMPTS = 3  # of a tool that says that it is idempotent
 
@@ -90,7 +91,10 @@ def as_tool(
 
 
 def _arguments(function: Callable[..., Any], name: str) -> tuple[type[pydantic.BaseModel], str | None]:
-    hints = get_type_hints(function, include_extras=True)
+    try:
+        hints = parameter_types(function)
+    except NameError as error:
+        raise UserError(f"the tool {name} has a type that cannot be looked up where it is defined: {error}") from None
     fields: dict[str, Any] = {}
     context = None
     for parameter in inspect.signature(function).parameters.values():
@@ -98,13 +102,31 @@ def _arguments(function: Callable[..., Any], name: str) -> tuple[type[pydantic.B
             raise UserError(f"the tool {name} takes *{parameter.name}: a model needs named parameters")
         if parameter.name not in hints:
             raise UserError(f"the parameter {parameter.name} of the tool {name} needs a type")
-        if hints[parameter.name] is Context:
+        if is_context(hints[parameter.name]):
             context = parameter.name
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     return pydantic.create_model(name, __config__=config, **fields), context
+
+
+def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of a function's parameters, by name; what it returns may be a type that nobody finds.
+
+    Raises NameError for a parameter's type that cannot be looked up where the function is defined.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    typed: Any = inspect.unwrap(function if inspect.isroutine(function) else type(function).__call__)
+    written = {name: hint for name, hint in getattr(typed, "__annotations__", {}).items() if name != "return"}
+    holder: Any = types.SimpleNamespace(__annotations__=written)
+    return get_type_hints(holder, globalns=getattr(typed, "__globals__", {}), include_extras=True)
+
+
+def is_context(hint: Any) -> bool:
+    """Whether a parameter with this annotation is to be filled in: `Context`, or `Context | None`."""
+    return hint is Context or Context in get_args(hint)
 
 
 async def perform_tool(tools: dict[str, Tool], call: ToolCall, context: Context) -> Message:
@@ -163,7 +185,7 @@ async def _call(function: Callable[..., Any], called: Callable[[], Any]) -> Any:
         getattr(function, "__call__", None)  # noqa: B004 - objects with an async __call__ are functions too
     ):
         return await called()
-    result = await in_thread(called)
+    (result,) = await in_thread(lambda: (called(),))  # wrapped, since trio lets no thread return an awaitable
     return await result if inspect.isawaitable(result) else result
 
 

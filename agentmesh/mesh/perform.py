@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio
 import tenacity
@@ -13,7 +12,7 @@ import tenacity
 from ..agents.agent import Agent, Call, Handle, replace_handles
 from ..agents.context import Context
 from ..agents.loop import Turns, refuse_unusable, run_turns
-from ..agents.tools import call_function
+from ..agents.tools import call_function, is_context, parameter_types
 from ..client.budget import Budget, Budgets
 from ..client.caller import Caller, Halted, Retry, Stopwatch, Tally
 from ..clock import monotonic, wall
@@ -241,8 +240,7 @@ async def call_python(
 
     What it raises is of kind `tool`, unless it is a CallFailed. `timeout` is in seconds, over all attempts.
     """
-    if getattr(function, "__annotations__", None):
-        kwargs = {**_context_argument(function, job.context), **kwargs}
+    kwargs = {**_context_argument(function, job.context), **kwargs}
     allowed = retry or Retry(1)
 
     async def once() -> Any:
@@ -266,10 +264,9 @@ async def call_python(
 def _context_argument(function: Callable[..., Any], context: Context) -> dict[str, Context]:
     """The function's parameter that is annotated with Context, if it has one."""
     try:
-        hints = get_type_hints(inspect.unwrap(function))
-    except (NameError, TypeError):  # annotations that cannot be looked up, or a callable without any
+        return {name: context for name, hint in parameter_types(function).items() if is_context(hint)}
+    except NameError:  # a type that cannot be looked up is none of ours
         return {}
-    return {name: context for name, hint in hints.items() if hint is Context}
 
 
 def _values(data: Any) -> Any:
