@@ -109,6 +109,8 @@ class Admission:
 
     def admit(self, now: float) -> tuple[list[Ticket], float]:
         """Everyone who may go now, and seconds until somebody else might (inf: not by time alone)."""
+        if not self.waiting and not self._claimed:
+            return [], math.inf
         for gauge in self._gauges:
             if not gauge.begun:
                 gauge.restart(now)
