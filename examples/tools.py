@@ -20,10 +20,10 @@ SHELF = [Paper("Persister cells", 2004), Paper("Toxin-antitoxin modules", 2011),
 
 
 @am.tool(idempotent=True, timeout=30)
-async def search_papers(query: str, limit: int = 2) -> list[Paper]:
+async def search_papers(query: str, limit: int = 5) -> list[Paper]:
     """Search the literature."""
     await asyncio.sleep(0.1)  # a real one would wait for a database here
-    return SHELF[: max(1, limit % 3)]
+    return SHELF[: max(1, limit)]
 
 
 @am.tool
@@ -51,12 +51,14 @@ async def main() -> None:
         "luck": "Which of them shall I read first? Use roll_dice.",
         "advice": "Is it worth it? Use second_opinion.",
     }
+    typed = am.Agent("typed", model="sim/large", instructions="...", output=Paper, tools=[search_papers])
     async with am.open_mesh(seed=7) as mesh, mesh.open_run("tools") as run:
         answers = {key: run.start(scientist.on(question), key=key) for key, question in questions.items()}
         for key, answer in answers.items():
             outcome = await answer.outcome()
             print(f"{key} ({outcome.usage.calls} calls): {outcome.value}")
             print()
+        print("of a type:", await run.start(typed.on("Which one is the best? Use search_papers.")))
     print("outside of agents a tool is a function:", await search_papers("anything", limit=1))
 
 

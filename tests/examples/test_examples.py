@@ -28,7 +28,8 @@ PRINTED = {
     ],
     "tools.py": [
         r"^papers \(2 calls\)", r'^search_papers answered: \[\{"title":"Persister cells","year":2004\}',
-        r"^roll_dice answered: scientist rolled \d+$", r"^advice \(3 calls\)", r"a function: \[Paper\(title='Persister",
+        r"^roll_dice answered: scientist rolled \d+$", r"^advice \(3 calls\)",
+        r"^of a type: Paper\(title='.+', year=\d+\)$", r"a function: \[Paper\(title='Persister",
     ],
     "structured_output.py": [r"^(accept|revise|reject) \d", r"^City\(name='.+', inhabitants=\d+\)$"],
     "failures.py": [
@@ -37,7 +38,7 @@ PRINTED = {
         r"^\(A simulated reply of small\.\)$", r"^fragile/\w+~2 failed: server: ", r"^  its story: .* then failed$",
         r"^partial \['parse/four done', 'parse/five skipped', 'fragile/\w+~2 failed'\]$",
     ],
-    "workflow.py": [r"^done \d+ calls \$0\.00\d\d$", r"^  read: 2 done, 0 failed$"],
+    "workflow.py": [r"^done \d+ calls \$0\.0\d+$", r"^  draft: 4 done, 0 failed$", r"^1\. \d+ \w+", r"^3\. "],
     "own_provider.py": [r"^1 lab/tutor (stop|length) 0\.\d+ s$", r"^12 lab/tutor ", r"^lab .*in_flight: 4"],
 }  # fmt: skip
 
