@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from ..catalog import Catalog
 from ..clock import beside_loop, in_thread
@@ -14,6 +15,8 @@ from ..events import Event
 from ..mesh.mesh import Mesh as PlainMesh
 
 __all__ = ["Mesh", "ask_sync", "open_mesh", "problem_of_model"]
+
+P = ParamSpec("P")
 
 
 class Mesh(PlainMesh):
@@ -40,6 +43,17 @@ class Mesh(PlainMesh):
         return result.as_json()
 
 
+def _with_options_of(kind: Callable[P, Mesh]) -> Callable[[Callable[..., Mesh]], Callable[P, Mesh]]:
+    """Gives a function the parameters of a class, for editors and type checkers."""
+
+    def give(function: Callable[..., Mesh]) -> Callable[P, Mesh]:
+        function.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]  # read by `inspect` and `help`
+        return function
+
+    return give
+
+
+@_with_options_of(Mesh)
 def open_mesh(**options: Any) -> Mesh:
     """A mesh; its options are those of `Mesh`: budget, journal, provider_files, settings, seed, http, timeouts, ..."""
     return Mesh(**options)

@@ -64,6 +64,13 @@ def test_importing_costs_nothing_but_what_is_used() -> None:
     assert not {"numpy", "rich", "typer", "aiohttp", "jinja2", "ruamel"} & set(ast.literal_eval(ended.stdout))
 
 
+def test_opening_a_mesh_takes_its_options_by_name() -> None:
+    parameters = inspect.signature(am.open_mesh).parameters
+    assert {"budget", "journal", "provider_files", "settings", "seed", "http", "watchers"} <= parameters.keys()
+    with pytest.raises(TypeError, match="jornal"):
+        am.open_mesh(jornal=None)  # type: ignore[call-arg]  # a type checker sees it as well
+
+
 def test_what_users_make_says_what_it_is() -> None:
     assert repr(am.Agent("x", model=["a/b", "c/d"])) == "<Agent x on a/b, c/d>"
     assert repr(am.Budget(usd=2)).startswith("<Budget budget: ")
