@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +129,7 @@ async def _make_outputs(build: Build, workflow: Workflow) -> _Outputs:
         value = None
         try:
             if all(build.tasks[task].has_value for task in output.needs):
-                value = plain(output.value.evaluate(build.scope()))
+                value = _finite(plain(output.value.evaluate(build.scope())))
         except (TemplateProblem, TypeError) as problem:
             made.notes.append(f"the output {name} has no value: {problem}")
         made.values[name] = value
@@ -144,6 +145,15 @@ async def _make_outputs(build: Build, workflow: Workflow) -> _Outputs:
     for note in made.notes:
         build.run.record.emit(Notice(at=wall(), level="warning", text=note))
     return made
+
+
+def _finite(value: Any) -> Any:
+    """Plain data as JSON can write it: there are no infinite numbers in it, and what is no number is null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value
 
 
 def _counts(run: Run, task: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from workflow_lab import Answer, Asked, run
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends, pytest.mark.virtual_time]
 
 ROWS = "inputs: {rows: {type: rows, default: [{id: a}, {id: b}, {id: c}]}}\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from workflow_lab import Answer, Asked, plain_script, run
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends, pytest.mark.virtual_time]
 
 ROWS = [{"id": "p1", "text": "one"}, {"id": "p2", "text": "two"}, {"id": "p3", "text": "three"}]
 INPUTS = """\

@@ -13,7 +13,7 @@ from workflow_lab import HEAD, run
 
 from agentmesh.errors import InputProblems
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends, pytest.mark.virtual_time]
 
 
 async def test_python_tasks_get_arguments_of_their_own_types() -> None:
@@ -139,6 +139,18 @@ async def test_an_output_that_cannot_be_made_is_told_and_makes_the_run_partial()
     assert ["missing" in note and "no element 5" in note for note in ran.result.notes] == [True]
 
 
+async def test_what_is_no_number_is_null() -> None:
+    ran = await run(
+        """\
+        tasks: {mean: {python: "no_numbers:mean"}}
+        outputs: {mean: {value: tasks.mean, file: mean.json}}
+        """,
+        head=_module("no_numbers", "def mean():\n    return {'mean': float('nan'), 'most': [float('inf'), 1.5]}\n"),
+    )
+    assert ran.outputs == {"mean": {"mean": None, "most": [None, 1.5]}}
+    assert json.loads(Path("mean.json").read_text()) == ran.outputs["mean"]
+
+
 async def test_an_output_file_that_cannot_be_written_loses_nothing_else() -> None:
     Path("taken").mkdir()
     ran = await run(
@@ -202,6 +214,7 @@ async def test_a_broken_line_17_is_told_and_nothing_is_asked() -> None:
         load_workflow("w.yaml", input_options=["rows=@gone.csv"])
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)  # trio runs what is due at once in random order
 async def test_a_run_is_repeatable_by_its_seed() -> None:
     def results(ran: Any) -> Any:
         return (ran.outputs, ran.prompts(), ran.added)

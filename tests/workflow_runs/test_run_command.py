@@ -128,6 +128,28 @@ def test_every_display_leaves_stdout_alone(display: str, capsys: pytest.CaptureF
         assert "done       small" in err
 
 
+def test_what_a_workflow_names_is_beside_it_and_what_it_writes_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("elsewhere")
+    folder.mkdir()
+    (folder / "ask.md").write_text("Question: {{ item.q }}\n")
+    (folder / "beside_scores.py").write_text("def score(reply: str) -> int:\n    return len(reply)\n")
+    (folder / "w.yaml").write_text(
+        with_tasks(
+            "  ask: {for_each: inputs.rows, agent: echo, prompt: {file: ask.md}}\n"
+            '  score: {for_each: tasks.ask, python: "beside_scores:score", with: {reply: item}}',
+            "{scores: {value: tasks.score, file: scores.json}}",
+        ).replace("inputs: {n: {type: integer, default: 3}}", "inputs: {rows: rows}")
+    )
+    Path("rows.csv").write_text("id,q\na/1,one\nb,two\n")
+    assert run("elsewhere/w.yaml", "--input", "rows=@rows.csv", "--display", "none") == 0
+    assert json.loads(Path("scores.json").read_text()) == json.loads(capsys.readouterr().out)["scores"]
+    assert sorted(path.name for path in folder.iterdir() if path.suffix) == ["ask.md", "beside_scores.py", "w.yaml"]
+    assert main(["runs", "--json"]) == 0
+    last = json.loads(capsys.readouterr().out)["runs"][0]["id"]
+    assert main(["show", last, "ask/a%2F1"]) == 0
+    assert "Question: one" in capsys.readouterr().out
+
+
 def test_the_same_seed_gives_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     def outputs(seed: str) -> Any:
         assert run("small.yaml", "--seed", seed, "--no-journal", "--display", "none") == 0

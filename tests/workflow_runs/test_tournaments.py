@@ -13,7 +13,7 @@ from workflow_lab import HEAD, Answer, Asked, Ran, plain_script, run
 from agentmesh.events import MatchEnded, Notice, StandingsChanged
 from agentmesh.messages import read_candidate_pair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends, pytest.mark.virtual_time]
 
 ROWS = "inputs: {rows: {type: rows, default: [{id: a, w: one}, {id: b, w: seventeen}, {id: c, w: three}, {id: d, w: fifteen}]}}\n"
 
@@ -71,7 +71,7 @@ async def test_the_judge_sees_the_entrant_text_with_its_own_chain_and_names() ->
 tasks:
   draft: {for_each: {row: inputs.rows}, samples: 1, agent: echo, prompt: "{{ row.w }}"}
   review: {for_each: tasks.draft, value: {good: tasks.draft | length}}
-  contest: {rank: tasks.review, entrant: "{{ row.id }}{{ sample }} {{ tasks.draft }} {{ item.good }}", judge: echo, criteria: "all {{ tasks.draft | length }}", stop: {matches: 4}}
+  contest: {rank: tasks.review, entrant: "{{ row.id }}{{ sample }} {{ tasks.draft }} {{ item.good }}", judge: echo, criteria: "all {{ tasks.draft | length }}"}
   after: {for_each: {r: "top(tasks.contest, 2)"}, value: {key: r.key, row: row.id, draft: tasks.draft, review: tasks.review.good, rank: r.rank, sample: sample}}
 outputs: {after: tasks.after, of: tasks.after['b/0']}
 """.replace("of: tasks.after['b/0']", "of: 'tasks.after[\"b/0\"]'")
