@@ -69,10 +69,17 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InFlightState:
-    """What a window of calls in flight has learned; `ceiling` is None until a refusal has shown it."""
+    """What a window of calls in flight has learned; `ceiling` is None until a refusal has shown it.
+
+    Raises ValueError for figures that nothing can have taught.
+    """
 
     limit: float
     ceiling: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.limit < math.inf and (self.ceiling is None or 1 <= self.ceiling < math.inf)):
+            raise ValueError("a window of calls in flight holds at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +207,19 @@ class InFlightWindow:
 
 @dataclass(frozen=True, slots=True)
 class RateState:
-    """What a learner of calls per second has learned; bounds are None until refusals have shown them."""
+    """What a learner of calls per second has learned; bounds are None until refusals have shown them.
+
+    Raises ValueError for figures that nothing can have taught.
+    """
 
     rate: float
     lower: float | None = None
     upper: float | None = None
+
+    def __post_init__(self) -> None:
+        lower, upper = self.lower or 0.0, math.inf if self.upper is None else self.upper
+        if not (0 < self.rate < math.inf and 0 <= lower <= upper and upper > 0):
+            raise ValueError("a rate and its bounds are numbers above 0, the lower bound below the upper one")
 
 
 @dataclass(frozen=True, slots=True)
