@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import typer
@@ -16,9 +16,8 @@ import typer
 from ..catalog import Catalog, override_rate
 from ..clock import in_thread
 from ..errors import UserError
-from ..mesh.run import Run
 from ..workflow.load import load_workflow
-from ..workflow.mesh import Mesh, problem_of_model
+from ..workflow.models import problem_of_model
 from ..workflow.plan import Workflow
 from .exits import EXIT_CODES, FAILED
 from .options import (
@@ -31,6 +30,9 @@ from .options import (
     SeedOption,
 )
 from .settings import DisplayKind, Options
+
+if TYPE_CHECKING:
+    from ..mesh.run import Run
 
 __all__ = ["check_command", "run_command"]
 
@@ -76,6 +78,7 @@ def run_command(
 
 
 async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output: Path | None) -> int:
+    from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
     from .displays import open_display
     from .signals import handling_signals

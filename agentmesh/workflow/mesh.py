@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from ..catalog import Catalog
 from ..clock import beside_loop, in_thread
-from ..errors import UserError
 from ..events import Event
 from ..mesh.mesh import Mesh as PlainMesh
 
-__all__ = ["Mesh", "ask_sync", "open_mesh", "problem_of_model"]
+__all__ = ["Mesh", "ask_sync", "open_mesh"]
 
 P = ParamSpec("P")
 
@@ -32,6 +30,7 @@ class Mesh(PlainMesh):
         Raises InputProblems with all mistakes of the file and the inputs before anything is asked.
         """
         from .load import load_workflow
+        from .models import problem_of_model
         from .run import run_workflow
 
         def load() -> Any:
@@ -76,16 +75,3 @@ def ask_sync(model: str, prompt: str, *, mesh: Mapping[str, Any] | None = None, 
     except RuntimeError:
         return asyncio.run(ask())
     return beside_loop(lambda: asyncio.run(ask()))  # a loop runs in this thread, and cannot be entered again
-
-
-def problem_of_model(catalog: Catalog, *, keys: bool = True) -> Callable[[str], str | None]:
-    """What a check of workflows asks of a model: what is wrong with it, or None. Without `keys` missing ones pass."""
-
-    def problem(name: str) -> str | None:
-        try:
-            found = catalog.resolve(name, keys=keys)
-        except UserError as error:
-            return str(error)
-        return next((model.key_problem for model in found if keys and model.key_problem), None)
-
-    return problem

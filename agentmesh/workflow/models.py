@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from ..errors import Problem
+from ..catalog import Catalog
+from ..errors import Problem, UserError
 from .report import Report
 from .spec import NAME, RouteSpec
 
-__all__ = ["Models", "Resolve"]
+__all__ = ["Models", "Resolve", "problem_of_model"]
 
 Resolve = Callable[[str], str | None]
 """What is wrong with a model (unknown, no key), as a text; None if it can be called."""
@@ -88,3 +89,16 @@ def _is_full(model: str) -> bool:
     """Whether a word is provider/model; some write a colon."""
     provider, _, name = re.sub("[:/]", "/", model, count=1).partition("/")
     return bool(provider.strip() and name.strip())
+
+
+def problem_of_model(catalog: Catalog, *, keys: bool = True) -> Resolve:
+    """What a check of workflows asks of a model: what is wrong with it, or None. Without `keys` missing ones pass."""
+
+    def problem(name: str) -> str | None:
+        try:
+            found = catalog.resolve(name, keys=keys)
+        except UserError as error:
+            return str(error)
+        return next((model.key_problem for model in found if keys and model.key_problem), None)
+
+    return problem

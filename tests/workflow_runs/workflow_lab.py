@@ -19,7 +19,8 @@ from agentmesh.mesh.run import Run
 from agentmesh.messages import read_candidate_pair
 from agentmesh.outcome import Outcome
 from agentmesh.workflow.load import load_workflow
-from agentmesh.workflow.mesh import open_mesh, problem_of_model
+from agentmesh.workflow.mesh import open_mesh
+from agentmesh.workflow.models import problem_of_model
 from agentmesh.workflow.run import WorkflowResult, run_workflow
 
 PROVIDER = """\
