@@ -142,8 +142,10 @@ def test_ctrl_c_twice_keeps_what_was_received(tmp_path: Path) -> None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         told = ""
-        while "once more stops it at once" not in told:
-            told += process.stderr.readline()
+        while "once more ends them" not in told:
+            line = process.stderr.readline()
+            assert line, f"it ended without a word on stopping: {told}"
+            told += line
         process.send_signal(signal.SIGINT)
         told += process.stderr.read()
         assert process.wait(30) == 130
