@@ -325,7 +325,7 @@ async def test_a_stall_ends_at_its_timeout(handler: Handler, timeouts: Timeouts,
 async def test_a_chunk_of_no_size_is_told_or_ends_as_a_stall() -> None:
     async with serving(says(CHUNKED, b"zz\r\nhello\r\n")) as url:
         with pytest.raises(TransportFailed, match="a 200 that did not end") as raised:
-            await post(url, NO_NEXT)
+            await post(url, Timeouts(first_byte=4 * STALL_S, between_bytes=STALL_S))
     assert raised.value.sent
 
 
