@@ -214,7 +214,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def write_event(event: Event) -> bytes:
     """An event as JSON. A value that has no JSON form is written as its `repr`."""
-    return _adapter(cast("Any", type(event))).dump_json(event, fallback=repr, warnings=False)
+    serializer = _adapter(cast("Any", type(event))).serializer  # its own method takes a third of the time
+    written: bytes = serializer.to_json(event, fallback=repr, warnings=False)
+    return written
 
 
 def read_event(kind: str, body: bytes) -> Event:

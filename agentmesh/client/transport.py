@@ -26,7 +26,10 @@ __all__ = ["DEFAULT_TIMEOUTS", "Answer", "Timeouts", "Transport", "TransportFail
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: to connect, to the first byte of the answer, between its bytes, and for the whole call."""
+    """Seconds: to connect, to the first byte of the answer's body, between its bytes, and for the whole call.
+
+    Headers are no news: a server may send them at once, and think for minutes.
+    """
 
     connect: float = 10.0
     first_byte: float = 300.0
@@ -126,7 +129,6 @@ async def _read(
     on_bytes: Callable[[bytes], None] | None,
 ) -> Answer:  # fmt: skip
     pieces: list[bytes] = []
-    scope.deadline = min(deadline, monotonic() + between)
     async for piece in _pieces(response):
         scope.deadline = min(deadline, monotonic() + between)
         if on_bytes is not None:

@@ -56,7 +56,7 @@ def encode(number: int, event: Event, *, content: bool = True) -> Row:
     """The row of an event, its body not yet compressed. Never raises, whatever a task's value is made of."""
     if not content:
         event = without_content(event)
-    attempt = event.attempt if isinstance(event, CallIntent | CallEnded) else None
+    attempt = event.attempt if isinstance(event, (CallIntent, CallEnded)) else None
     return Row(number, event.at, KIND_NUMBERS[type(event)], _task_of(event), attempt, _PLAIN, _body(event))
 
 
