@@ -188,8 +188,9 @@ class Endpoint:
                 caller.stopwatch.stop()
             if began is None:
                 result = _Result(refusal=result.refusal, sent=False)
-            self._settle(result, ticket, reservation)
-            self._record(result, caller, number=number, attempt=attempt, seconds=seconds)
+            usd = self._usd(result)
+            self._settle(result, ticket, reservation, usd=usd)
+            self._record(result, caller, usd=usd, number=number, attempt=attempt, seconds=seconds)
         return result
 
     async def _send(
@@ -236,11 +237,10 @@ class Endpoint:
             return failed(_retry(kind, f"{self.name}: {error}"), uncertain=error.sent, sent=error.sent)
         return _Result(refusal=decoded) if isinstance(decoded, Refusal) else _Result(reply=decoded)
 
-    def _settle(self, result: _Result, ticket: Ticket, reservation: Reservation) -> None:
+    def _settle(self, result: _Result, ticket: Ticket, reservation: Reservation, *, usd: float | None) -> None:
         if result.reply is not None:
             tokens = result.reply.tokens
             self.lane.settle(ticket, input_tokens=tokens.input, output_tokens=tokens.output)
-            usd = self._usd(result)
             if tokens.total is None:
                 reservation.settle_whole()
             else:
@@ -264,8 +264,9 @@ class Endpoint:
             return result.reply.tokens.usd
         return self.model.prices.cost(result.reply.tokens, at=wall())
 
-    def _record(self, result: _Result, caller: Caller, *, number: int, attempt: int, seconds: float) -> None:
-        usd = self._usd(result)
+    def _record(
+        self, result: _Result, caller: Caller, *, usd: float | None, number: int, attempt: int, seconds: float
+    ) -> None:
         pushed = result.refusal is not None and result.refusal.verdict == "pushed_back"
         if result.reply is not None:
             usage = Usage.of_reply(result.reply.tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from ..agents.agent import Call, Handle, handles_in
@@ -23,11 +24,16 @@ __all__ = ["check_prompt", "dependencies", "is_template", "key_of_call", "requir
 def task_name(call: Call[Any], name: str | None) -> str:
     """The name of a call's task: given, or its agent's or function's. Raises UserError for one that is no name."""
     if name is None:
-        name = re.sub(r"[^a-z0-9_]+", "_", call.name.lower()).strip("_") or "call"
-        return name if name[0].isalpha() else f"call_{name}"
+        return _name_of(call.name)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"a task's name has lower-case letters, digits and _, and begins with a letter: not {name!r}")
     return name
+
+
+@lru_cache(maxsize=1024)  # many calls have one name
+def _name_of(text: str) -> str:
+    name = re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_") or "call"
+    return name if name[0].isalpha() else f"call_{name}"
 
 
 def is_template(prompt: str) -> bool:
