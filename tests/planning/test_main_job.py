@@ -95,9 +95,9 @@ def provider_files(servers: Sequence[Serving]) -> list[object]:
 def well_used(job: Job, folder: Path, work: Callable[[list[Serving]], dict[str, Any]]) -> None:
     """Do the work, which returns what the lanes say of themselves: every lane is used up, hardly a call is refused.
 
-    A second time if a machine that is busy with other things spoiled the first.
+    Up to three times, if a machine that is busy with other things spoiled the first.
     """
-    for last in (False, True):
+    for last in (False, False, True):
         with served(job, folder) as servers:
             lanes = work(servers)
             shares = {one.side.provider: one.used() for one in servers}
