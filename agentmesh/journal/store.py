@@ -6,6 +6,8 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import astuple
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from zstandard import ZstdCompressor
@@ -30,8 +32,16 @@ _SCHEMA = (
     f"CREATE TABLE event ({_EVENT})",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-_INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?)"
 _REPLACE_RUN = f"INSERT OR REPLACE INTO run VALUES ({', '.join('?' * (1 + len(TALLY_COLUMNS)))})"  # noqa: S608 - only marks
+
+_TOGETHER = 50
+"""Rows in one statement. Each statement gives the interpreter away and has to win it back from a busy event loop, which
+costs more than to write a row; and as many statements as this stay prepared in a connection."""
+
+
+@cache
+def _insert(rows: int) -> str:
+    return "INSERT INTO event VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)  # noqa: S608 - only marks
 
 
 class Store:
@@ -85,7 +95,9 @@ class Store:
         packed = [compress(row, self._compressor) for row in rows]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(_INSERT_EVENT, packed)
+            for first in range(0, len(packed), _TOGETHER):
+                some = packed[first : first + _TOGETHER]
+                self._connection.execute(_insert(len(some)), tuple(chain.from_iterable(some)))
             if run is not None:
                 self._connection.execute(_REPLACE_RUN, (run[0], *astuple(run[1])))
             self._connection.execute("COMMIT")
