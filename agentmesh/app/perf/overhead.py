@@ -88,12 +88,12 @@ def overhead_command(
 
 def _measure(divisor: int) -> Iterator[Figure]:
     calls, tasks = _CALLS // divisor, _TASKS // divisor
-    yield from _over_http(calls)
     for journal in (False, True):
         words = f"in process, {'with' if journal else 'without'} a journal"
         _say(f"{calls:,} calls {words}")
         rate = calls_in_process(calls, journal=journal)
         yield Figure(f"calls per second {words}", rate, _IN_PROCESS_RATE, "/s", f"{calls:,} calls", least=True)
+    yield from _over_http(calls)
     _say(f"{tasks:,} waiting tasks")
     weight = bytes_per_waiting_task(tasks)
     yield Figure("a waiting task, beyond its prompt", weight, _TASK_BYTES, "B", f"{tasks:,} tasks")
