@@ -9,9 +9,10 @@ from typing import Any
 
 from ..errors import ErrorInfo
 from ..messages import Message, Reply, Request
+from ..rates import Told
 from . import anthropic_server as server
 from .anthropic_reply import NAME, MessageStreamReader, reply_of
-from .base import LimitLevel, Refusal, StreamReader, Told, Wire
+from .base import LimitLevel, Refusal, StreamReader, Wire
 from .bodies import read_object
 from .json_text import read_json, write_json
 from .refusals import read_refusal

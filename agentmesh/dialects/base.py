@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from ..errors import ErrorInfo
 from ..messages import Reply, Request
-from ..rates import Limit, Unit
+from ..rates import Limit, Told
 
 __all__ = [
     "Delta",
@@ -23,7 +23,6 @@ __all__ = [
     "RequestRejected",
     "StreamReader",
     "StreamRefused",
-    "Told",
     "Wire",
 ]
 
@@ -87,29 +86,6 @@ class LimitLevel:
     limit: Limit
     remaining: float
     reset: float
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a reply's headers say of one limit; None is "not told", never zero.
-
-    `limit` units per `window_s` seconds, of which `remaining` were left when the reply was written, this request
-    already deducted; `reset_s` seconds from then it is full again. `remaining` is true to `within` units. Without
-    `window_s` it is a limit of this unit whose window the headers leave open.
-
-    `scope_hint` says of which limit the provider speaks where it has several of a kind: `project` and `usage_based`
-    bind beside the account's own (OpenAI), `tightest` is whichever limit of tokens is nearest (Anthropic), `priority`
-    and `fast` are those of other service tiers, `uncached` counts input that no cache had (Fireworks), `trial` is a
-    trial key's (Cohere). None is the limit of the account or model that was called.
-    """
-
-    unit: Unit
-    window_s: float | None
-    limit: float | None
-    remaining: float | None
-    reset_s: float | None
-    scope_hint: str | None = None
-    within: float = 0.0
 
 
 class StreamReader(Protocol):

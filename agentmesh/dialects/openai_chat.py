@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import ErrorInfo
 from ..messages import Message, Reply, Request
+from ..rates import Told
 from . import openai_chat_server as server
-from .base import LimitLevel, Refusal, StreamReader, Told, Wire
+from .base import LimitLevel, Refusal, StreamReader, Wire
 from .bodies import read_object
 from .json_text import write_json
 from .openai_chat_reply import NAME, ChatStreamReader, reply_of

@@ -13,8 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from ..rates import WINDOW_SECONDS, Unit
-from .base import Told
+from ..rates import WINDOW_SECONDS, Told, Unit
 from .values import parse_instant, read_wait
 
 __all__ = ["over_limit_hint", "read_levels"]

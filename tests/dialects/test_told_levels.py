@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from agentmesh.dialects import DIALECTS
 from agentmesh.dialects.anthropic_server import limit_headers as anthropic_headers
-from agentmesh.dialects.base import LimitLevel, Told
+from agentmesh.dialects.base import LimitLevel
 from agentmesh.dialects.openai_chat_server import limit_headers as openai_headers
 from agentmesh.dialects.told import over_limit_hint, read_levels
-from agentmesh.rates import Limit, Unit
+from agentmesh.rates import Limit, Told, Unit
 
 NOW = 1_934_976_000.0  # 2031-04-26T13:20:00Z
 DATE = "Sat, 26 Apr 2031 13:20:00 GMT"
