@@ -65,6 +65,11 @@ class Bucket:
         """Seconds until it is full."""
         return max(0.0, (self.limit.capacity - self._filled(now)) / self.limit.per_second)
 
+    def uses(self, now: float) -> list[tuple[float, float]]:
+        """What is missing now, as one use."""
+        missing = self.limit.capacity - self.level(now)
+        return [(now, missing)] if missing > _EPSILON else []
+
     def _filled(self, now: float) -> float:
         # Not cut at the capacity. A clock that went back adds nothing and takes nothing.
         return self._level + max(0.0, now - self._at) * self.limit.per_second
@@ -104,3 +109,7 @@ class Slots:
     def reset(self, now: float) -> float:
         """0: there is no window that could be waited out."""
         return 0.0
+
+    def uses(self, now: float) -> list[tuple[float, float]]:
+        """Nothing: calls in flight end with the process that sent them."""
+        return []

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-__all__ = ["TokenEstimate"]
+__all__ = ["EstimateState", "TokenEstimate"]
 
 _CHARACTERS_PER_TOKEN = 4.0  # what English text comes to with today's tokenizers; a start, corrected by the first reply
 _OUTPUT_GUESS = 400.0  # tokens of a reply of a kind not seen yet, where no max_tokens is set
 _MEMORY = 0.1  # weight of the newest observation: about the last twenty calls count
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateState:
+    """What an estimate has learned: characters per token, tokens of a reply by kind ("" is all kinds), and the rest.
+
+    Raises ValueError for figures that nothing can have taught.
+    """
+
+    ratio: float
+    outputs: Mapping[str, float]
+    variance: float
+    seen: int
+
+    def __post_init__(self) -> None:
+        if not (
+            self.ratio > 0 and self.variance >= 0 and self.seen >= 0 and min(self.outputs.values(), default=0) >= 0
+        ):
+            raise ValueError("an estimate of tokens is made of numbers above 0")
 
 
 class TokenEstimate:
@@ -29,6 +50,18 @@ class TokenEstimate:
 
     def __repr__(self) -> str:
         return f"<TokenEstimate {self._ratio:.2f} characters per token, {self._seen} replies seen>"
+
+    @classmethod
+    def restore(cls, state: EstimateState) -> TokenEstimate:
+        """An estimate that goes on with what an earlier one has learned."""
+        estimate = cls()
+        estimate._ratio, estimate._square, estimate._seen = state.ratio, state.variance, state.seen
+        estimate._outputs = dict(state.outputs)
+        return estimate
+
+    def state(self) -> EstimateState:
+        """What was learned, to be kept."""
+        return EstimateState(self._ratio, dict(self._outputs), self._square, self._seen)
 
     def input(self, characters: int) -> float:
         """Tokens of a request of this many characters."""

@@ -43,6 +43,10 @@ class Meter(Protocol):
         """Seconds until everything is free again."""
         ...
 
+    def uses(self, now: float) -> list[tuple[float, float]]:
+        """What still counts, as (time, amount), oldest first: a new meter that takes these then stands as this one."""
+        ...
+
 
 def meter(limit: Limit, now: float) -> Meter:
     """A meter for this limit, with nothing used yet."""

@@ -65,6 +65,11 @@ class FixedWindow:
         """Seconds until the counter is set to zero."""
         return 0.0 if self._start is None else max(0.0, self._start + self.limit.window - now)
 
+    def uses(self, now: float) -> list[tuple[float, float]]:
+        """What was used in this window, at its beginning."""
+        self._roll(now)
+        return [] if self._start is None else [(self._start, self._used)]
+
     def _roll(self, now: float) -> None:
         if self._start is not None and now - self._start >= self.limit.window - _EPSILON:
             self._start, self._used = None, 0.0
@@ -145,6 +150,11 @@ class SlidingWindow:
         self._expire(now)
         newest = next((at for at, used in self._newest() if used > _EPSILON), None)
         return 0.0 if newest is None else max(0.0, newest + self.span - now)
+
+    def uses(self, now: float) -> list[tuple[float, float]]:
+        """What was used in the window that ends now."""
+        self._expire(now)
+        return [(at, amount) for at, amount in self._entries if amount > _EPSILON]
 
     def lived(self, now: float) -> tuple[float, float]:
         """Units in the window now, and the sum of units x seconds for which they have been in it."""

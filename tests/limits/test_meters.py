@@ -276,3 +276,43 @@ def test_slots_are_given_back_by_hand_alone() -> None:
     assert (slots.level(1e9), slots.reset(0.0), repr(slots)) == (1.0, 0.0, "<Slots 2 of 3 used>")
     slots.give(5, 0.0)
     assert slots.level(0.0) == 3.0
+
+
+# --- what a new meter must be told to stand as an old one
+
+
+@pytest.mark.parametrize("limit", [*ALL, Limit("requests", 1000, 86400.0, shape="sliding")])
+def test_a_new_meter_that_takes_the_uses_of_an_old_one_stands_as_it_does(limit: Limit) -> None:
+    old = meter(limit, 7000.0)
+    for number in range(90):
+        old.take(limit.limit / 200, 7000.0 + number * limit.window / 200)
+    now = 7000.0 + 0.45 * limit.window
+    uses = old.uses(now)
+    assert uses == sorted(uses)
+    new = meter(limit, now)
+    for at, amount in uses:
+        new.take(amount, at)
+    for later in (0.0, 0.3, 0.6, 0.8, 1.1):
+        moment = now + later * limit.window
+        assert new.level(moment) == pytest.approx(old.level(moment))
+
+
+@pytest.mark.parametrize("limit", [*ALL, Limit("in_flight", 5)])
+def test_a_meter_of_which_nothing_is_used_has_no_uses(limit: Limit) -> None:
+    one = meter(limit, 0.0)
+    assert one.uses(0.0) == []
+    one.take(3, 0.0)
+    one.give(3, 1.0, since=0.0)
+    assert sum(amount for _, amount in one.uses(1.0)) == 0
+
+
+def test_slots_end_with_their_process() -> None:
+    slots = meter(Limit("in_flight", 5), 0.0)
+    slots.take(3, 0.0)
+    assert slots.uses(1.0) == []
+
+
+def test_a_debt_is_a_use() -> None:
+    bucket = meter(BUCKET, 0.0)
+    bucket.take(350, 0.0)
+    assert bucket.uses(5.0) == [(5.0, 300.0)]
