@@ -42,14 +42,15 @@ class Refusal:
 
     `verdict`: `pushed_back` (too fast: wait, no attempt is spent), `retry` (an attempt, and a sign of load if `load`),
     `stop` (this endpoint will not answer for the run: key, quota), `fail` (this request can never succeed).
-    `wait` is seconds until the provider may accept again, if it told; `unit` is what there was too much of, if it did.
+    `wait` is seconds until the provider may accept again, if it told; `unit` is what there was too much of, if it did:
+    requests or tokens (of input, output or both) in a window, or calls at once.
     """
 
     verdict: Literal["pushed_back", "retry", "stop", "fail"]
     error: ErrorInfo
     wait: float | None = None
     load: bool = False
-    unit: Literal["requests", "tokens"] | None = None
+    unit: Literal["requests", "tokens", "in_flight"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,18 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 _DAY = re.compile(r"\b(?:TPD|RPD)\b|\bper[ _-]?day\b|PerDay|\bdaily\b|_daily\b", re.IGNORECASE)
-_REQUESTS = re.compile(r"\brequests? per\b|\bRP[SMHD]\b", re.IGNORECASE)
-_TOKENS = re.compile(r"\btokens? per\b|\b[IO]?TP[SMHD]\b", re.IGNORECASE)
+_WORDS_OF_UNIT: Mapping[Literal["requests", "tokens", "in_flight"], re.Pattern[str]] = {
+    "requests": re.compile(
+        r"\brequests?(?: per\b|/)|\bRP[SMHD]\b|\b(?:call|request) rate limit|request_(?:quota|limited)|RequestsPer",
+        re.IGNORECASE,
+    ),
+    "tokens": re.compile(
+        r"\btokens?(?: per\b|/)|\b[IO]?TP[SMHD]\b|\btoken rate limit|token_(?:quota|limited)|TokensPer", re.IGNORECASE
+    ),
+    "in_flight": re.compile(
+        r"concurren(?:t|cy)|\bin[ _-]?flight\b|\b(?:parallel|simultaneous|pending) (?:requests|calls)", re.IGNORECASE
+    ),
+}
 _TOO_LARGE = re.compile(r"request too large|request_too_large", re.IGNORECASE)
 _LIMIT_AND_ASKED = re.compile(r"\blimit:? ([\d,]+).{0,60}?\brequested:? ([\d,]+)", re.IGNORECASE | re.DOTALL)
 _MONEY_IN_400 = re.compile(
@@ -179,10 +189,12 @@ def _refusal(status: int, said: Said, *, wait: float | None, told: bool) -> Refu
     return fail("bad_request")
 
 
-def _unit(said: Said) -> Literal["requests", "tokens"] | None:
-    """The kind of limit that the message names, if it names one kind only."""
-    requests, tokens = _REQUESTS.search(said.message), _TOKENS.search(said.message)
-    return None if bool(requests) == bool(tokens) else "requests" if requests else "tokens"
+def _unit(said: Said) -> Literal["requests", "tokens", "in_flight"] | None:
+    """Of what there was too much, if the message names one kind only; else the codes and details beside it."""
+    for text in (said.message, said.everything):
+        if named := [unit for unit, words in _WORDS_OF_UNIT.items() if words.search(text)]:
+            return named[0] if len(named) == 1 else None
+    return None
 
 
 def _never_fits(said: Said) -> bool:
