@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 __all__ = ["WINDOW_SECONDS", "Limit", "Reserves", "Settles", "Shape", "Told", "Unit", "limit_names", "parse_limit_name"]
@@ -18,27 +18,34 @@ WINDOW_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _DEFAULT_RESERVES: dict[Unit, Reserves] = {
     "requests": "nothing", "tokens": "sum", "input_tokens": "input", "output_tokens": "nothing", "in_flight": "nothing",
 }  # fmt: skip
+_LONGEST_BUCKET_S = 60.0  # nobody expects 20,000 a day to be one each 4.3 seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One limit of an account, a model or a pool.
 
-    `limit` units per `window` seconds (`in_flight` has no window: so many at once). `burst` is what may go at once: by
-    default one second's worth of requests, at least 1, and ten seconds' worth of tokens. A request above the burst is
-    admitted at a full bucket and leaves a debt, unless `debt` is false. `reserves` says what is counted on admission
-    (`sum` of input and max_tokens, the `max` of the two, `input`, `nothing`), `settles` whether the real use is
-    counted in the end. Raises ValueError for figures that make no sense.
+    `limit` units per `window` seconds (`in_flight` has no window: so many at once). `shape` is by default a bucket for
+    windows up to a minute, and where a burst is named; a sliding window for longer ones. `burst` is what may go at once
+    of a bucket: by default one second's worth of requests, at least 1, and ten seconds' worth of tokens. A request
+    above the burst is admitted at a full bucket and leaves a debt, unless `debt` is false. `reserves` says what is
+    counted on admission (`sum` of input and max_tokens, the `max` of the two, `input`, `nothing`), `settles` whether
+    the real use is counted in the end. A `ceiling` is what a user allows: what the provider says beyond it changes
+    nothing. `capacity` is the most units that can go at once, `per_second` how many come back each second on average.
+    Raises ValueError for figures that make no sense.
     """
 
     unit: Unit
     limit: float
     window: float = 60.0
     burst: float | None = None
-    shape: Shape = "bucket"
+    shape: Shape | None = None
     reserves: Reserves | None = None
     settles: Settles = "actual"
     debt: bool = True
+    ceiling: bool = False
+    capacity: float = field(init=False, repr=False, compare=False)
+    per_second: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit > 0):
@@ -47,6 +54,11 @@ class Limit:
             raise ValueError(f"a burst must be at least 1, not {self.burst:g}")
         if self.reserves is None:
             object.__setattr__(self, "reserves", _DEFAULT_RESERVES[self.unit])
+        if self.shape is None:
+            bucket = self.unit == "in_flight" or self.burst is not None or self.window <= _LONGEST_BUCKET_S
+            object.__setattr__(self, "shape", "bucket" if bucket else "sliding")
+        object.__setattr__(self, "per_second", self.limit / self.window)
+        object.__setattr__(self, "capacity", self._capacity())
 
     @property
     def name(self) -> str:
@@ -56,14 +68,7 @@ class Limit:
         window = next((name for name, s in WINDOW_SECONDS.items() if s == self.window), f"{self.window:g}s")
         return f"{self.unit}_per_{window}"
 
-    @property
-    def per_second(self) -> float:
-        """Units that come back each second, on average."""
-        return self.limit / self.window
-
-    @property
-    def capacity(self) -> float:
-        """The most that can go at once, in units."""
+    def _capacity(self) -> float:
         if self.unit == "in_flight" or self.shape != "bucket":
             return self.limit
         if self.burst is not None:

@@ -64,7 +64,7 @@ class LimitSpec(_Part):
 
     limit: float = Field(gt=0, allow_inf_nan=False)
     burst: float | None = Field(default=None, ge=1, allow_inf_nan=False)
-    shape: Shape = "bucket"
+    shape: Shape | None = Field(default=None, description="bucket up to a minute, sliding for hours and days")
     reserves: Reserves | None = None
     settles: Settles = "actual"
     debt: bool = True

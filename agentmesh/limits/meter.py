@@ -48,8 +48,11 @@ class Meter(Protocol):
         ...
 
 
-def meter(limit: Limit, now: float) -> Meter:
-    """A meter for this limit, with nothing used yet."""
+def meter(limit: Limit, now: float, *, early: bool = False) -> Meter:
+    """A meter for this limit, with nothing used yet.
+
+    Sliding windows count in small steps; `early` is for who enforces a limit, see `SlidingWindow`.
+    """
     if limit.unit == "in_flight":
         return Slots(limit, now)
     match limit.shape:
@@ -58,4 +61,4 @@ def meter(limit: Limit, now: float) -> Meter:
         case "fixed":
             return FixedWindow(limit, now)
         case _:
-            return SlidingWindow(limit, now)
+            return SlidingWindow(limit, now, early=early)

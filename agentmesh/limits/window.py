@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from ..rates import Limit
@@ -12,6 +12,7 @@ __all__ = ["FixedWindow", "SlidingWindow"]
 
 _EPSILON = 1e-9
 _LONGER = 0.02  # share of a sliding window by which a guard may make it longer
+_STEP = 0.001  # share of a sliding window that is counted as one moment: what that loses is lost once, not each window
 
 
 class FixedWindow:
@@ -78,14 +79,19 @@ class FixedWindow:
 class SlidingWindow:
     """The sum of what was used in the last `window` seconds.
 
+    What was used within a thousandth of the window is one entry, so that a day of a million calls is a thousand of
+    them. An entry leaves when the last of its uses does: never too early for who keeps to the limit. With `early` it
+    leaves with the first, never too late for who enforces it; so the one is not refused by the other.
+
     With the guard that `wait` was last asked for, the window is that much longer: `span` seconds.
     """
 
-    __slots__ = ("_entries", "_moment", "_used", "limit", "span")
+    __slots__ = ("_counts", "_entries", "_moment", "_used", "limit", "span")
 
-    def __init__(self, limit: Limit, now: float) -> None:
+    def __init__(self, limit: Limit, now: float, *, early: bool = False) -> None:
         self.limit = limit
-        self._entries: deque[list[float]] = deque()  # [time, amount], oldest first
+        self._entries: list[list[float]] = []  # [time of the first use, of the last, amount], oldest first
+        self._counts = 0 if early else 1  # which of the two times an entry has
         self._used = 0.0
         self._moment = 0.0  # the sum of amount x time over the entries
         self.span = limit.window
@@ -107,8 +113,8 @@ class SlidingWindow:
         if missing <= _EPSILON:
             return 0.0
         leaving = now
-        for at, used in self._entries:
-            leaving, missing = at + self.span, missing - used
+        for entry in self._entries:
+            leaving, missing = entry[self._counts] + self.span, missing - entry[2]
             if missing <= _EPSILON:
                 break
         return max(0.0, leaving - now)
@@ -116,10 +122,19 @@ class SlidingWindow:
     def take(self, amount: float, now: float) -> None:
         """Count `amount` now."""
         self._expire(now)
-        if amount > 0:
-            self._entries.append([now, amount])
-            self._used += amount
-            self._moment += amount * now
+        if amount <= 0:
+            return
+        last = self._entries[-1] if self._entries else None
+        if last is None or now - last[0] > _STEP * self.limit.window:
+            last = [now, now, 0.0]
+            self._entries.append(last)
+        elif now > last[1]:
+            if self._counts:
+                self._moment += last[2] * (now - last[1])
+            last[1] = now
+        last[2] += amount
+        self._used += amount
+        self._moment += amount * last[self._counts]
 
     def give(self, amount: float, now: float, *, since: float | None = None) -> None:
         """Give back `amount` of what was taken at `since`, unless that has left the window; take more if negative.
@@ -130,13 +145,13 @@ class SlidingWindow:
         if amount < 0:
             self.take(-amount, now)
             return
-        if since is not None and now - since >= self.span - _EPSILON:
+        if since is not None and (now - since >= self.span - _EPSILON or not self._holds(since)):
             return
-        for entry in self._newest() if since is None else self._from(since):
-            part = min(amount, entry[1])
-            entry[1] -= part
+        for entry in reversed(self._entries) if since is None else self._from(since):
+            part = min(amount, entry[2])
+            entry[2] -= part
             self._used -= part
-            self._moment -= part * entry[0]
+            self._moment -= part * entry[self._counts]
             amount -= part
             if amount <= _EPSILON:
                 break
@@ -148,36 +163,41 @@ class SlidingWindow:
     def reset(self, now: float) -> float:
         """Seconds until all that was used has left the window."""
         self._expire(now)
-        newest = next((at for at, used in self._newest() if used > _EPSILON), None)
+        newest = next((entry[self._counts] for entry in reversed(self._entries) if entry[2] > _EPSILON), None)
         return 0.0 if newest is None else max(0.0, newest + self.span - now)
 
     def uses(self, now: float) -> list[tuple[float, float]]:
         """What was used in the window that ends now."""
         self._expire(now)
-        return [(at, amount) for at, amount in self._entries if amount > _EPSILON]
+        return [(entry[self._counts], entry[2]) for entry in self._entries if entry[2] > _EPSILON]
 
     def lived(self, now: float) -> tuple[float, float]:
         """Units in the window now, and the sum of units x seconds for which they have been in it."""
         self._expire(now)
         return self._used, self._used * now - self._moment
 
-    def _newest(self) -> Iterator[list[float]]:
-        return reversed(self._entries)
+    def _holds(self, since: float) -> bool:
+        """Whether an entry may be of that time: an early one may have left though its last use would still count."""
+        return bool(self._entries) and since >= self._entries[0][0]
 
-    def _from(self, since: float) -> list[list[float]]:
+    def _from(self, since: float) -> Iterator[list[float]]:
         """The entries from this time on, oldest first."""
-        found: list[list[float]] = []
-        for entry in self._newest():
-            if entry[0] < since:
-                break
-            found.append(entry)
-        found.reverse()
-        return found
+        first = bisect_left(self._entries, since, key=_last_use)
+        return (self._entries[number] for number in range(first, len(self._entries)))
 
     def _expire(self, now: float) -> None:
-        while self._entries and now - self._entries[0][0] >= self.span - _EPSILON:
-            at, amount = self._entries.popleft()
-            self._used -= amount
-            self._moment -= amount * at
+        gone = 0
+        for entry in self._entries:
+            if now - entry[self._counts] < self.span - _EPSILON:
+                break
+            self._used -= entry[2]
+            self._moment -= entry[2] * entry[self._counts]
+            gone += 1
+        if gone:
+            del self._entries[:gone]
         if not self._entries:
             self._used = self._moment = 0.0  # sums of floats drift
+
+
+def _last_use(entry: list[float]) -> float:
+    return entry[1]

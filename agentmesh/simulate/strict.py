@@ -179,4 +179,4 @@ class StrictLimits:
 
 
 def _meters(scope: str, limits: Sequence[Limit], *, now: float) -> tuple[tuple[str, Meter], ...]:
-    return tuple((scope, meter(limit, now)) for limit in limits)
+    return tuple((scope, meter(limit, now, early=True)) for limit in limits)

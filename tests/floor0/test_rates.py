@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -15,11 +16,13 @@ from agentmesh.rates import Limit, Reserves, Settles, Shape, Unit, limit_names, 
     [
         (Limit("requests", 600), "requests_per_minute", 10),  # one second's worth
         (Limit("requests", 30), "requests_per_minute", 1),  # at least one
-        (Limit("requests", 20_000, 86400.0), "requests_per_day", 1),
+        (Limit("requests", 20_000, 86400.0), "requests_per_day", 20_000),  # a window, not one each 4.3 seconds
+        (Limit("requests", 20_000, 86400.0, shape="bucket"), "requests_per_day", 1),
+        (Limit("requests", 20_000, 86400.0, burst=50), "requests_per_day", 50),  # what names a burst is a bucket
         (Limit("requests", 50, 1.0), "requests_per_second", 50),
         (Limit("tokens", 200_000), "tokens_per_minute", pytest.approx(200_000 / 6)),  # ten seconds' worth
-        (Limit("output_tokens", 3600, 3600.0), "output_tokens_per_hour", 10),
-        (Limit("input_tokens", 6, 3600.0), "input_tokens_per_hour", 1),
+        (Limit("output_tokens", 3600, 3600.0, shape="bucket"), "output_tokens_per_hour", 10),
+        (Limit("input_tokens", 6, 3600.0, shape="bucket"), "input_tokens_per_hour", 1),
         (Limit("tokens", 600, burst=30_000), "tokens_per_minute", 30_000),
         (Limit("tokens", 600, shape="fixed", burst=7), "tokens_per_minute", 600),
         (Limit("tokens", 600, shape="sliding"), "tokens_per_minute", 600),
@@ -68,6 +71,23 @@ def test_every_name_is_read_as_it_is_written() -> None:
     for wrong in ("tokens", "requests_per_week", "in_flight_per_minute", ""):
         with pytest.raises(KeyError):
             parse_limit_name(wrong)
+
+
+@pytest.mark.parametrize(
+    ("window", "shape"), [(1.0, "bucket"), (60.0, "bucket"), (3600.0, "sliding"), (86400.0, "sliding")]
+)
+def test_longer_limits_are_sliding_windows_unless_they_say_otherwise(window: float, shape: Shape) -> None:
+    assert Limit("tokens", 5, window).shape == shape
+    assert Limit("tokens", 5, window, burst=2).shape == "bucket"
+    for said in get_args(Shape):
+        assert Limit("tokens", 5, window, shape=said).shape == said
+    assert Limit("in_flight", 5, window).shape == "bucket"
+
+
+def test_another_figure_is_another_burst() -> None:
+    limit = replace(Limit("tokens", 60_000), limit=6000)
+    assert (limit.capacity, limit.per_second, limit.shape) == (1000, 100, "bucket")
+    assert limit == Limit("tokens", 6000)
 
 
 def test_every_unit_has_a_default_for_what_it_reserves() -> None:

@@ -96,6 +96,65 @@ def test_a_sliding_window_gives_back_of_the_use_itself() -> None:
     assert window.level(61.0) == 70
 
 
+# --- what is used within a thousandth of a window is one entry
+
+
+def test_a_day_of_a_hundred_thousand_calls_is_a_thousand_entries() -> None:
+    window = meter(Limit("requests", 100_000, 86400.0), 0.0)
+    for number in range(100_000):
+        window.take(1, number * 0.8)
+    assert window.level(80_000.0) == 0
+    assert len(window.uses(80_000.0)) <= 1001
+
+
+@pytest.mark.parametrize(("early", "free_at"), [(False, 60.05), (True, 60.0)])
+def test_an_entry_leaves_with_its_last_use_or_with_its_first(early: bool, free_at: float) -> None:
+    window = meter(SLIDING, 0.0, early=early)
+    for hundredth in range(6):
+        window.take(10, hundredth / 100)
+    assert window.wait(50, 0.05) == pytest.approx(free_at - 0.05)
+    assert window.level(free_at - 0.001) == 40
+    assert window.level(free_at) == 100
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_is_given_back_of_an_entry_is_its_own(early: bool) -> None:
+    window = meter(SLIDING, 0.0, early=early)
+    window.take(30, 0.0)
+    window.take(30, 0.05)
+    window.take(20, 30.0)
+    window.give(10, 40.0, since=0.05)
+    assert window.level(40.0) == 30
+    window.give(10, 60.02, since=0.05)  # of what has left early nothing can come back, least of all of another use
+    assert window.level(60.02) == (80 if early else 40)
+    assert window.level(60.05) == 80
+
+
+windowed = st.lists(st.tuples(st.floats(0, 0.2), st.integers(1, 30), st.integers(0, 30)), min_size=1, max_size=200)
+
+
+@given(windowed)
+@settings(max_examples=100, deadline=None)
+def test_steps_are_never_too_early_for_who_keeps_to_a_limit_nor_too_late_for_who_enforces_it(
+    plan: list[tuple[float, int, int]],
+) -> None:
+    limit = Limit("tokens", 200, 2.0, shape="sliding")
+    late, early = meter(limit, 0.0), meter(limit, 0.0, early=True)
+    now, uses = 0.0, list[tuple[float, int]]()
+    for pause, amount, used in plan:
+        now += pause
+        for one in (late, early):
+            one.take(amount, now)
+            if used < amount:
+                one.give(amount - used, now, since=now)
+        uses.append((now, min(amount, used)))
+        level = limit.limit - sum(used for at, used in uses if now - at < limit.window - 1e-6)
+        before = limit.limit - sum(used for at, used in uses if now - at < limit.window * 1.002)
+        after = limit.limit - sum(used for at, used in uses if now - at < limit.window * 0.998)
+        assert before - 1e-6 <= late.level(now) <= level + 1e-6
+        assert level - 1e-6 <= early.level(now) <= after + 1e-6
+
+
 # --- margins
 
 
@@ -228,7 +287,7 @@ def _level_after(one: Meter, seconds: float, now: float) -> float:
         case FixedWindow():
             return one.limit.limit if seconds >= one.reset(now) - 1e-6 and seconds > 0 else one.level(now)
         case SlidingWindow():
-            kept = sum(used for at, used in one._entries if now + seconds - at < one.limit.window - 1e-6)
+            kept = sum(used for _, last, used in one._entries if now + seconds - last < one.limit.window - 1e-6)
             return one.limit.limit - kept
         case _:
             raise AssertionError
