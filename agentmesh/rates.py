@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-__all__ = ["WINDOW_SECONDS", "Limit", "Reserves", "Settles", "Shape", "Told", "Unit", "limit_names", "parse_limit_name"]
+__all__ = [
+    "WINDOW_SECONDS", "Limit", "Reserves", "Settles", "Shape", "Told", "Unit", "impractical", "limit_name_meant",
+    "limit_names", "parse_limit_name",
+]  # fmt: skip
 
 Unit = Literal["requests", "tokens", "input_tokens", "output_tokens", "in_flight"]
 Shape = Literal["bucket", "fixed", "sliding"]
@@ -19,6 +23,11 @@ _DEFAULT_RESERVES: dict[Unit, Reserves] = {
     "requests": "nothing", "tokens": "sum", "input_tokens": "input", "output_tokens": "nothing", "in_flight": "nothing",
 }  # fmt: skip
 _LONGEST_BUCKET_S = 60.0  # nobody expects 20,000 a day to be one each 4.3 seconds
+
+_MOST = 1e12  # units: no provider allows as many, and sums stay exact
+_LEAST_PER_S = 1 / (366 * 86400)
+_IN_SHORT = re.compile(r"(r|t|it|ot)p(s|m|h|d)")
+_UNIT_LETTERS = {"r": "requests", "t": "tokens", "it": "input_tokens", "ot": "output_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,8 @@ class Limit:
     @property
     def largest(self) -> float:
         """The largest single call that can ever be admitted, in units."""
-        return self.limit if self.debt else min(self.limit, self.capacity)
+        most = max(1.0, self.limit)  # half a request per second is one each two seconds
+        return most if self.debt else min(most, self.capacity)
 
     def reserved(self, input_tokens: float, output_tokens: float) -> float:
         """Units counted on admission of a call of this estimated size; `output_tokens` is its max_tokens, if set."""
@@ -142,3 +152,27 @@ def parse_limit_name(name: str) -> tuple[Unit, float]:
         raise KeyError(name)
     unit, _, window = name.partition("_per_")
     return unit, WINDOW_SECONDS.get(window, 1.0)  # type: ignore[return-value]  # checked against the list above
+
+
+def limit_name_meant(word: str) -> str | None:
+    """The limit that other programs call by this name: `rpm`, `tpd`, `max_concurrency`. None for any other word."""
+    word = word.lower().replace("-", "_")
+    if match := _IN_SHORT.fullmatch(word):
+        window = next(name for name in WINDOW_SECONDS if name.startswith(match[2]))
+        return f"{_UNIT_LETTERS[match[1]]}_per_{window}"
+    return "in_flight" if "concurren" in word or "parallel" in word else None
+
+
+def impractical(limit: Limit) -> str | None:
+    """Why nobody can have meant a limit that somebody wrote, as what must be; None if it is sound."""
+    if limit.unit == "in_flight" and limit.limit != int(limit.limit):
+        return f"must be a whole number of calls, not {limit.limit:g}"
+    if limit.limit > _MOST:
+        return f"must be at most {_MOST:,.0f}, not {limit.limit:g}: leave out a limit that there is not"
+    if limit.burst is not None and limit.shape != "bucket":
+        return f"must have no burst, which only buckets have: a {limit.shape} window lets all of it go at once"
+    if limit.shape != "bucket" and limit.limit < 1:
+        return f"must be at least 1, not {limit.limit:g}: nothing fits into less than one, write it for a longer window"
+    if limit.unit != "in_flight" and limit.per_second < _LEAST_PER_S:
+        return f"must let something through in a year, not {limit.limit:g}"
+    return None

@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 
-from ..catalog import Catalog, override_rate
+from ..catalog import Catalog
 from ..errors import UserError
 from ..mesh.mesh import Mesh
 from ..science.planning.ask import ask, task_names
@@ -31,14 +31,12 @@ class Asked:
     exit_code: int
 
 
-def ask_models(
-    cases: Sequence[Case], models: Sequence[str], *, options: Options, rates: Sequence[str], name: str
-) -> Asked:
-    """Ask all models all cases, in an event loop of its own. `rates` are texts `TARGET.requests_per_minute=300`.
+def ask_models(cases: Sequence[Case], models: Sequence[str], *, options: Options, name: str) -> Asked:
+    """Ask all models all cases, in an event loop of its own.
 
     Raises UserError for unknown models and missing keys, before the first call.
     """
-    catalog = Catalog.load(options.provider_file).with_rates([override_rate(rate) for rate in rates])
+    catalog = options.catalog()
     models = list(dict.fromkeys(models))
     for model in models:
         endpoints = catalog.resolve(model)

@@ -12,7 +12,7 @@ import anyio
 import typer
 from rich.console import Console
 
-from ..catalog import Catalog, override_rate
+from ..catalog import Catalog
 from ..errors import InputProblems, Problem, UserError
 from ..messages import Settings
 from .batch_answers import Answers, check_free
@@ -85,11 +85,11 @@ def batch_command(
     Example: echo '{"id": "a", "prompt": "Say hello."}' | agentmesh batch - --model sim/small -o answers.jsonl
     """
     options = Options.load(
-        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed
+        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate
     )
     out = _output(output, lines)
     bound = read_budget(budget or ())
-    catalog = Catalog.load(options.provider_file).with_rates([override_rate(one) for one in rate or ()])
+    catalog = options.catalog()
     if model is not None:
         catalog.resolve(model, keys=False)
     from .batch_run import Batch, run_batch  # here, because what sends calls takes a while to import

@@ -85,7 +85,7 @@ def asynchow(
     if model and not (data or prompts):
         raise UserError("nothing to ask: name the data set (--data) or recordings whose prompts to send (--prompts)")
     options = Options.load(
-        provider_file=provider_file, display=display, journal=journal, no_journal=no_journal, seed=seed
+        provider_file=provider_file, display=display, journal=journal, no_journal=no_journal, seed=seed, rate=rate
     )
     items: Sequence[Item] = load_items(data) if data else ()
     recorded, sent = read_recordings(replies or ()), read_recordings(prompts or ())
@@ -100,7 +100,7 @@ def asynchow(
         _check_writable(out)
     from .asking import ask_models  # here, because what sends calls takes a while to import
 
-    asked = ask_models(cases, model, options=options, rates=rate or (), name="bench asynchow")
+    asked = ask_models(cases, model, options=options, name="bench asynchow")
     scored = report([*answers, *asked.answers])
     _deliver(scored, asked.summary, out=out, json=json, remark=_left_out(recorded, sent))
     if options.display != "none":

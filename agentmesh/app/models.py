@@ -23,7 +23,7 @@ from ..catalog.spec import limit_records
 from ..errors import UserError
 from ..marked_yaml import did_you_mean
 from ..rates import WINDOW_SECONDS, Limit
-from .options import JsonFlag, ProviderFileOption
+from .options import JsonFlag, ProviderFileOption, RateOption
 from .settings import Options
 from .wording import clean, count
 
@@ -46,6 +46,7 @@ def models_command(
     provider: Annotated[str | None, typer.Argument(help="Only this provider.")] = None,
     json: JsonFlag = False,
     provider_file: ProviderFileOption = None,
+    rate: RateOption = None,
 ) -> int:
     """List providers and models: where each was found, limits, prices, and whether its key is set.
 
@@ -53,8 +54,7 @@ def models_command(
 
     Example: agentmesh models sim
     """
-    options = Options.load(provider_file=provider_file)
-    catalog = Catalog.load(options.provider_file)
+    catalog = Options.load(provider_file=provider_file, rate=rate).catalog()
     environ = read_environment(Path.cwd())
     found, problems = catalog.providers()
     if provider is not None:
@@ -108,6 +108,19 @@ def _models(file: ProviderFile, catalog: Catalog) -> list[ResolvedModel]:
     return [catalog.resolve(f"{name}/{model}", keys=False)[0] for model in file.spec.models if model != "*"]
 
 
+def _account_limits(account: str, spec: ProviderSpec, catalog: Catalog) -> Sequence[Limit]:
+    """The limits of an account, with those set from outside."""
+    if not spec.models:
+        return limit_records(spec.limits)
+    name = next(iter(spec.models))
+    return catalog.resolve(f"{account}/{'any' if name == '*' else name}", keys=False)[0].limits_of("account")
+
+
+def _pool_limits(pool: str, file: ProviderFile, catalog: Catalog) -> Sequence[Limit]:
+    member = next((model for model in _models(file, catalog) if model.pool == pool), None)
+    return member.limits_of("pool") if member is not None else limit_records(file.spec.pools[pool])
+
+
 def _address(spec: ProviderSpec, environ: Mapping[str, str]) -> str:
     """The base URL without what could be a secret in it."""
     name = spec.base_url_env
@@ -124,7 +137,8 @@ def _limit_words(limits: Sequence[Limit]) -> str:
     for limit in limits:
         unit = limit.unit.replace("_", " ")
         window = "" if limit.unit == "in_flight" else "/" + _WINDOW_OF.get(limit.window, f"{limit.window:g}s")
-        words.append(f"{count(limit.limit)} {unit}{window}")
+        figure = count(limit.limit) if limit.limit == int(limit.limit) else f"{limit.limit:g}"
+        words.append(f"{figure} {unit}{window}")
     return ", ".join(words)
 
 
@@ -159,7 +173,7 @@ def _print(console: Console, file: ProviderFile, *, catalog: Catalog, environ: M
     if spec.simulate is not None and "simulated" not in title.lower():
         title += " (simulated)"
     console.print(Text.assemble((spec.provider, "bold"), "  ", title), soft_wrap=True)
-    for label, words, style in _facts(file, environ):
+    for label, words, style in _facts(file, catalog, environ=environ):
         console.print(Text.assemble((f"  {label:9}", "dim"), (words, style)), soft_wrap=True)
     models = _models(file, catalog)
     if models:
@@ -168,7 +182,7 @@ def _print(console: Console, file: ProviderFile, *, catalog: Catalog, environ: M
         console.print(Text("  any other name is passed through; " + _passed_price(spec), "dim"), soft_wrap=True)
 
 
-def _facts(file: ProviderFile, environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+def _facts(file: ProviderFile, catalog: Catalog, *, environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     spec = file.spec
     yield "found", f"{file.origin}: {file.path}", ""
     yield "at", _address(spec, environ), ""
@@ -178,10 +192,10 @@ def _facts(file: ProviderFile, environ: Mapping[str, str]) -> Iterator[tuple[str
         label = "key" if len(accounts) == 1 else ""
         words = key.words if len(accounts) == 1 else f"{name}: key: {key.words}"
         yield label, words, "green" if key.found else "yellow"
-        limits = _limit_words(limit_records(account.limits))
+        limits = _limit_words(_account_limits(name, account, catalog))
         yield "limits" if label else "", limits or "none are written down", ""
-    for pool, limits_of_pool in spec.pools.items():
-        yield "pool", f"{pool}: {_limit_words(limit_records(limits_of_pool))}", ""
+    for pool in spec.pools:
+        yield "pool", f"{pool}: {_limit_words(_pool_limits(pool, file, catalog))}", ""
     if spec.checked is not None:
         yield "checked", spec.checked.isoformat(), ""
 
@@ -217,7 +231,7 @@ def _as_json(file: ProviderFile, catalog: Catalog, *, environ: Mapping[str, str]
     accounts = []
     for name, account in accounts_of(spec).items():
         key = _key(account, environ)
-        limits = [_limit_json("account", limit) for limit in limit_records(account.limits)]
+        limits = [_limit_json("account", limit) for limit in _account_limits(name, account, catalog)]
         accounts.append({"account": name, "key": key.words, "key_found": key.found, "limits": limits})
     return {
         "provider": spec.provider, "title": spec.title, "origin": file.origin, "file": file.path,

@@ -40,7 +40,9 @@ NoJournalFlag = Annotated[bool, typer.Option("--no-journal", help="Keep no journ
 RateOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--rate", metavar="TARGET.LIMIT=N", help="Set a limit: openai/gpt-5-mini.requests_per_minute=300. Repeatable."
+        "--rate",
+        metavar="TARGET.LIMIT=N",
+        help="Set a limit of a provider, an account or a model: openai/gpt-6-luna.requests_per_minute=300. Repeatable.",
     ),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes what is left to chance repeatable.")]

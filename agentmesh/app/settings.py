@@ -1,7 +1,7 @@
 """Global options: from flags, else from `AGENTMESH_*` variables, else from the project's file, the nearest wins.
 
 The project's file is `agentmesh.toml`, or `[tool.agentmesh]` in `pyproject.toml`, in the working directory or the
-nearest folder above it. Paths in it are relative to it.
+nearest folder above it. Paths in it are relative to it. Rates add up: of two for the same limit the nearer one holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -23,9 +23,12 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from ..errors import InputProblems, Problem
+from ..errors import InputProblems, Problem, UserError
 from ..explain import explain
 from ..marked_yaml import did_you_mean
+
+if TYPE_CHECKING:
+    from ..catalog import Catalog
 
 __all__ = ["DisplayKind", "Options"]
 
@@ -46,6 +49,13 @@ class Options(BaseSettings):
     journal: Path = Path(".agentmesh")
     no_journal: bool = False
     seed: int | None = None
+    rate: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _several_rates(cls, value: object) -> object:
+        """One text may have several rates, with spaces between them."""
+        return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("provider_file", mode="before")
     @classmethod
@@ -63,6 +73,15 @@ class Options(BaseSettings):
     def journal_folder(self) -> Path | None:
         """Where the journal is to be written; None for nowhere."""
         return None if self.no_journal else self.journal
+
+    def catalog(self) -> Catalog:
+        """The catalogue of models as seen from the working directory, with the rates that were set. Blocks on disk.
+
+        Raises UserError for what is named and does not exist.
+        """
+        from ..catalog import Catalog, override_rate  # here, as few commands need it
+
+        return Catalog.load(self.provider_file).with_rates([override_rate(rate) for rate in self.rate])
 
     @classmethod
     def settings_customise_sources(
@@ -87,6 +106,7 @@ class Options(BaseSettings):
         sources = [_project(folder or Path.cwd()), _environment(cls), given]
         merged: dict[str, Any] = {}
         origin: dict[str, _Source] = {}
+        rates: list[str] = []
         for source in sources:  # the farthest first
             values = source.values
             if values.get("no_journal") and "journal" not in values:
@@ -94,6 +114,9 @@ class Options(BaseSettings):
             elif "journal" in values and "no_journal" not in values:
                 merged.pop("no_journal", None)
             merged.update(values)
+            if "rate" in values:
+                rates += source.rates()
+                merged["rate"] = rates
             origin.update(dict.fromkeys(values, source))
         try:
             return cls(**merged)
@@ -108,6 +131,24 @@ class _Source:
     place: str
     values: Mapping[str, Any]
     prefix: str = ""
+
+    def rates(self) -> Sequence[str]:
+        """The rates, each read once, so that a mistake is told with its place. Raises InputProblems."""
+        from ..catalog import override_rate
+
+        said = self.values["rate"]
+        rates = said.split() if isinstance(said, str) else said
+        if not (isinstance(rates, Sequence) and all(isinstance(rate, str) for rate in rates)):
+            raise InputProblems([self.problem("rate", "must be TARGET.requests_per_minute=300, or a list of such")])
+        problems = []
+        for rate in rates:
+            try:
+                override_rate(rate)
+            except UserError as error:
+                problems.append(self.problem("rate", str(error)))
+        if problems:
+            raise InputProblems(problems)
+        return rates
 
     def problem(self, key: str, message: str, *, hint: str | None = None) -> Problem:
         match self.place:

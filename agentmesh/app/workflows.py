@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from ..catalog import Catalog, override_rate
+from ..catalog import Catalog
 from ..clock import in_thread
 from ..errors import UserError
 from ..workflow.load import load_workflow
@@ -66,11 +65,11 @@ def run_command(
     Example: agentmesh run hypotheses --input ideas=12
     """
     options = Options.load(
-        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed
+        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate
     )
     if output is not None:
         _check_output(output)
-    catalog = _catalog(options, rate or ())
+    catalog = options.catalog()
     loaded = load_workflow(
         workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
     )
@@ -122,10 +121,6 @@ def _check_output(path: Path) -> None:
         raise UserError(f"-o {path}: this cannot be written")
 
 
-def _catalog(options: Options, rates: Sequence[str]) -> Catalog:
-    return Catalog.load(options.provider_file).with_rates([override_rate(rate) for rate in rates])
-
-
 def _show_outputs(outputs: Any) -> None:
     """Into a pipe as JSON; on a terminal so that a person can read them."""
     if not sys.stdout.isatty():
@@ -175,14 +170,14 @@ def check_command(
     inputs: InputOption = None,
     model: ModelOption = None,
     provider_file: ProviderFileOption = None,
+    rate: RateOption = None,
     no_keys: Annotated[bool, typer.Option("--no-keys", help="Do not mind keys that are not set.")] = False,
 ) -> int:
     """Find every mistake in a workflow before the first call: each with its place, and what would be right.
 
     Example: agentmesh check hypotheses
     """
-    options = Options.load(provider_file=provider_file)
-    catalog = _catalog(options, ())
+    catalog = Options.load(provider_file=provider_file, rate=rate).catalog()
     loaded = load_workflow(
         workflow, input_options=inputs or (), model_options=model or (), required=bool(inputs),
         resolve=problem_of_model(catalog, keys=not no_keys),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import Problem, UserError
+from ..errors import InputProblems, Problem, UserError
 from ..marked_yaml import did_you_mean
 from .environment import read_environment
 from .resolve import RateOverride, ResolvedModel, Surroundings, accounts_of, resolve_endpoint
@@ -95,14 +95,28 @@ class Catalog:
         return (name, True) in self._endpoints
 
     def with_rates(self, overrides: Sequence[RateOverride]) -> Catalog:
-        """The same catalogue with limits set from outside. Raises UserError for a target that does not exist."""
-        for override in overrides:
-            if "/" in override.target:
-                self.resolve(override.target, keys=False)
-            else:
-                self._accounts(override.target)
+        """The same catalogue with limits set from outside.
+
+        Raises UserError for a target that does not exist, and for a figure that makes no sense there.
+        """
         around = replace(self._around, overrides=(*self._around.overrides, *overrides))
-        return Catalog(self._source, around)
+        changed = Catalog(self._source, around)
+        for override in overrides:
+            target, slash, _ = override.target.partition("/")
+            try:
+                models = [override.target] if slash else [f"{target}/{name}" for name in changed._some_model(target)]
+                for name in models:
+                    changed.resolve(name, keys=False)
+            except InputProblems:
+                raise  # of the provider's file, with places of their own
+            except UserError as error:
+                raise UserError(f"the rate {override}: {error}") from None
+        return changed
+
+    def _some_model(self, target: str) -> list[str]:
+        """A name that a model of the provider can have; none if it has no models."""
+        names = list(self._accounts(target)[0].spec.models)
+        return ["any" if name == "*" else name for name in names[:1]]
 
     def _resolve(self, name: str, around: Surroundings) -> list[ResolvedModel]:
         separator = _SEPARATOR.search(name)

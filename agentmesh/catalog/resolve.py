@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import UserError
 from ..marked_yaml import did_you_mean
-from ..rates import Limit, limit_names, parse_limit_name
+from ..rates import Limit, impractical, limit_name_meant, limit_names, parse_limit_name
 from .environment import Secret, key_from_command, key_from_file
 from .prices import Price, Prices
 from .source import ProviderFile
@@ -32,6 +32,7 @@ from .spec import (
 __all__ = ["RateOverride", "ResolvedModel", "Surroundings", "accounts_of", "override_rate", "resolve_endpoint"]
 
 _HOLE = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
+_EXAMPLE = "openai/gpt-6-luna.requests_per_minute=300"
 _DOLLAR = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -97,11 +98,17 @@ class ResolvedModel:
 
 
 class RateOverride(NamedTuple):
-    """A limit set from outside: `target` is a provider, an account (`acme#team`) or a model of either."""
+    """A limit set from outside: `target` is a provider, an account (`acme#team`) or a model of either.
+
+    Where a model has the limit only by its pool, it is the pool's that is set.
+    """
 
     target: str
     limit: str
     value: float
+
+    def __str__(self) -> str:
+        return f"{self.target}.{self.limit}={self.value:g}"
 
 
 def override_rate(text: str) -> RateOverride:
@@ -109,14 +116,18 @@ def override_rate(text: str) -> RateOverride:
     left, equals, number = text.rpartition("=")
     target, dot, name = left.rpartition(".")
     if not (equals and dot and target):
-        raise UserError(f"a rate is written TARGET.requests_per_minute=300, not '{text}'")
+        raise UserError(f"'{text}' is no rate: write TARGET.requests_per_minute=300, such as {_EXAMPLE}")
     if name not in limit_names():
-        hint = did_you_mean(name, limit_names())
-        raise UserError(f"'{name}' is no limit{f' ({hint})' if hint else ''}; known are {', '.join(limit_names())}")
+        meant = limit_name_meant(name)
+        hint = f"did you mean '{meant}'?" if meant else did_you_mean(name, limit_names())
+        raise UserError(
+            f"'{name}' is no limit{f' ({hint})' if hint else ''}: write requests, tokens, input_tokens or "
+            "output_tokens, each with _per_second, _per_minute, _per_hour or _per_day, or in_flight"
+        )
     try:
         value = Limit(parse_limit_name(name)[0], float(number)).limit
     except ValueError:
-        raise UserError(f"the limit in '{text}' must be a number above 0") from None
+        raise UserError(f"the limit in '{text}' must be a number above 0, not '{number}'") from None
     return RateOverride(re.sub(r"[/:]", "/", target, count=1), name, value)
 
 
@@ -194,21 +205,39 @@ def _limits(
     if entry.pool is not None:
         scopes[f"pool:{entry.pool}"] = spec.pools[entry.pool]
     found = {(scope, limit.name): limit for scope, limits in scopes.items() for limit in limit_records(limits)}
-    for target, name, value in overrides:
-        where, slash, of_model = target.partition("/")
-        if where in (account, spec.provider) and (not slash or of_model == model):
-            at = ("model" if slash else "account", name)
-            found[at] = _set(found.get(at), name, value=value)
+    for override in overrides:
+        scope = _scope(override, account, spec, model=model)
+        if scope is not None:
+            found[scope, override.limit] = _set(found.get((scope, override.limit)), override)
     return tuple((scope, limit) for (scope, _), limit in found.items())
 
 
-def _set(limit: Limit | None, name: str, *, value: float) -> Limit:
+def _scope(override: RateOverride, account: str, spec: ProviderSpec, *, model: str) -> str | None:
+    """Whose limit an override sets, as far as it concerns the calls of `model`; None if it does not."""
+    where, slash, named = override.target.partition("/")
+    if where not in (account, spec.provider):
+        return None
+    if not slash:
+        return "account"
+    entry, other = (spec.models.get(name) or spec.models["*"] for name in (model, named))
+    of_pool = getattr(spec.pools.get(other.pool or ""), override.limit, None)
+    if of_pool is not None and getattr(other.limits, override.limit, None) is None:
+        return f"pool:{other.pool}" if entry.pool == other.pool else None
+    return "model" if named == model else None
+
+
+def _set(limit: Limit | None, override: RateOverride) -> Limit:
     """A limit of the same kind with another figure; a burst that the file names changes in proportion."""
+    value = override.value
     if limit is None:
-        unit, window = parse_limit_name(name)
-        return Limit(unit, value, window)
-    burst = None if limit.burst is None else max(1.0, limit.burst * value / limit.limit)
-    return replace(limit, limit=value, burst=burst)
+        unit, window = parse_limit_name(override.limit)
+        changed = Limit(unit, value, window, ceiling=True)
+    else:
+        burst = None if limit.burst is None else max(1.0, limit.burst * value / limit.limit)
+        changed = replace(limit, limit=value, burst=burst, ceiling=True)
+    if reason := impractical(changed):
+        raise UserError(f"{override.limit} {reason}")
+    return changed
 
 
 def _base_url(spec: ProviderSpec, environ: Mapping[str, str]) -> tuple[str, str | None]:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-from ..rates import Limit, Reserves, Settles, Shape, limit_names, parse_limit_name
+from ..rates import (
+    Limit,
+    Reserves,
+    Settles,
+    Shape,
+    Unit,
+    impractical,
+    limit_name_meant,
+    limit_names,
+    parse_limit_name,
+)
 from .prices import LaxDate, Price
 
 __all__ = [
@@ -76,28 +87,49 @@ LimitValue = Annotated[float, Field(gt=0, allow_inf_nan=False)] | LimitSpec
 class _LimitsBase(_Part):
     """Limits by name; a number is short for `{limit: number}`."""
 
-    @model_validator(mode="after")
-    def _places_in_flight_have_no_window(self) -> _LimitsBase:
-        places = getattr(self, "in_flight", None)
-        if isinstance(places, LimitSpec) and places.model_fields_set - {"limit"}:
-            raise ValueError("in_flight is a number of calls at once: it has no burst, shape, reserves or settles")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_other_programs(cls, value: object) -> object:
+        for word in value if isinstance(value, dict) else ():
+            if meant := limit_name_meant(str(word)):
+                raise ValueError(f"'{word}' is no limit here (did you mean '{meant}'?)")
+        return value
 
 
-_limit_fields: dict[str, Any] = dict.fromkeys(limit_names(), (LimitValue | None, None))
+def _sound(name: str) -> Callable[[float | LimitSpec | None], float | LimitSpec | None]:
+    """A check of what is written for the limit of this name."""
+    unit, window = parse_limit_name(name)
+
+    def check(value: float | LimitSpec | None) -> float | LimitSpec | None:
+        if value is None:
+            return None
+        said = value.model_fields_set - {"limit"} if isinstance(value, LimitSpec) else set()
+        if unit == "in_flight" and said:
+            raise ValueError("is a number of calls at once: it has no burst, shape, reserves or settles")
+        if unit == "requests" and said & {"reserves", "settles"}:
+            raise ValueError("counts requests, one by one: only limits of tokens have reserves and settles")
+        if reason := impractical(_record(unit, window, value)):
+            raise ValueError(reason)
+        return value
+
+    return check
+
+
+def _record(unit: Unit, window: float, value: float | LimitSpec) -> Limit:
+    said = value.model_dump(exclude_unset=True) if isinstance(value, LimitSpec) else {"limit": value}
+    return Limit(unit, window=window, **said)
+
+
+_limit_fields: dict[str, Any] = {
+    name: (Annotated[LimitValue | None, AfterValidator(_sound(name))], None) for name in limit_names()
+}
 Limits = create_model("Limits", __base__=_LimitsBase, __doc__=_LimitsBase.__doc__, **_limit_fields)
 
 
 def limit_records(limits: _LimitsBase | None) -> tuple[Limit, ...]:
     """The limits of a file as records, in the order of their names in `rates.limit_names()`."""
-    records = []
-    for name in limit_names() if limits else ():
-        value = getattr(limits, name)
-        if value is not None:
-            unit, window = parse_limit_name(name)
-            said = value.model_dump(exclude_unset=True) if isinstance(value, LimitSpec) else {"limit": value}
-            records.append(Limit(unit, window=window, **said))
-    return tuple(records)
+    found = {name: getattr(limits, name) for name in limit_names()} if limits else {}
+    return tuple(_record(*parse_limit_name(name), value) for name, value in found.items() if value is not None)
 
 
 class AuthHeader(_Part):

@@ -103,7 +103,7 @@ class StrictLimits:
         worst: Refused | None = None
         for scope, one in meters:
             need = one.limit.reserved(input_tokens, expected)
-            wait = math.inf if need > one.limit.limit else one.wait(need, now)
+            wait = math.inf if need > one.limit.largest else one.wait(need, now)
             if wait == math.inf and one.limit.unit == "in_flight":
                 wait = self._slot_wait(one.limit)
             if wait > 0.0 and (worst is None or wait > worst.wait):

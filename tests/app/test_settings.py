@@ -90,3 +90,31 @@ def test_mistakes_in_variables_and_flags_name_them(tmp_path: Path, monkeypatch: 
         Options.load(folder=tmp_path)
     with pytest.raises(InputProblems, match=r"^--seed: must be a whole number, not 'y'$"):
         Options.load(folder=tmp_path, seed="y")
+
+
+def test_rates_add_up_and_the_nearest_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "agentmesh.toml").write_text('rate = ["sim.in_flight=3", "sim/small.requests_per_minute=30"]\n')
+    monkeypatch.setenv("AGENTMESH_RATE", "sim.in_flight=4 sim/large.in_flight=2")
+    monkeypatch.chdir(tmp_path)
+    options = Options.load(rate=["sim.in_flight=5"])
+    assert options.rate[0] == "sim.in_flight=3"
+    [small], [large] = (options.catalog().resolve(f"sim/{name}") for name in ("small", "large"))
+    assert [limit.limit for limit in small.limits_of("account")] == [5]
+    assert {limit.name: limit.limit for limit in small.limits_of("model")}["requests_per_minute"] == 30
+    assert {limit.name: limit.limit for limit in large.limits_of("model")}["in_flight"] == 2
+
+
+@pytest.mark.parametrize("text", ["sim.rpm=3", "sim.in_flight=lots", "sim"])
+def test_a_bad_rate_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    with pytest.raises(InputProblems, match=r"^--rate: ('|the limit)"):
+        Options.load(folder=tmp_path, rate=["sim.in_flight=1", text])
+    monkeypatch.setenv("AGENTMESH_RATE", text)
+    with pytest.raises(InputProblems, match=r"^AGENTMESH_RATE: ('|the limit)"):
+        Options.load(folder=tmp_path)
+    monkeypatch.delenv("AGENTMESH_RATE")
+    (tmp_path / "agentmesh.toml").write_text(f'rate = "{text}"\n')
+    with pytest.raises(InputProblems, match=r"^agentmesh\.toml: rate: ('|the limit)"):
+        Options.load(folder=tmp_path)
+    (tmp_path / "agentmesh.toml").write_text("rate = [300]\n")
+    with pytest.raises(InputProblems, match=r"^agentmesh\.toml: rate: must be TARGET\.requests_per_minute=300"):
+        Options.load(folder=tmp_path)

@@ -199,8 +199,16 @@ def test_rates_are_read(text: str, expected: RateOverride) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("openai", "a rate is written TARGET.requests_per_minute=300, not 'openai'"),
-        ("requests_per_minute=3", "a rate is written TARGET"),
+        ("openai", "'openai' is no rate: write TARGET.requests_per_minute=300, such as openai/gpt-6-luna"),
+        ("requests_per_minute=3", "'requests_per_minute=3' is no rate: write TARGET.requests_per_minute=300"),
+        ("", "'' is no rate"),
+        (".in_flight=3", "is no rate"),
+        ("openai.requests_per_minute", "is no rate"),
+        ("openai.rpm=3", r"'rpm' is no limit \(did you mean 'requests_per_minute'\?\): write requests, tokens"),
+        ("openai.=3", "'' is no limit: write"),
+        ("openai.in_flight=", "must be a number above 0, not ''"),
+        ("openai.in_flight=1e400", "must be a number above 0, not '1e400'"),
+        ("openai.in_flight=true", "must be a number above 0, not 'true'"),
         ("openai.request_per_minute=3", r"'request_per_minute' is no limit \(did you mean 'requests_per_minute'\?\)"),
         ("openai.in_flight=lots", "the limit in 'openai.in_flight=lots' must be a number above 0"),
         ("openai.in_flight=-1", "must be a number above 0"),
@@ -222,11 +230,56 @@ def test_limits_set_from_outside(tmp_path: Path) -> None:
     after = before.with_rates([override_rate(rate) for rate in rates])
     [large], [small] = after.resolve("acme/large"), after.resolve("acme/small")
     assert large.limits == (
-        ("account", Limit("requests", 6)),
-        ("model", Limit("tokens", 500, burst=50, reserves="max")),
+        ("account", Limit("requests", 6, ceiling=True)),
+        ("model", Limit("tokens", 500, burst=50, reserves="max", ceiling=True)),
     )
-    assert small.limits == (("account", Limit("requests", 6)), ("model", Limit("in_flight", 2, 1.0)))
+    assert small.limits == (
+        ("account", Limit("requests", 6, ceiling=True)),
+        ("model", Limit("in_flight", 2, 1.0, ceiling=True)),
+    )
     assert before.resolve("acme/small")[0].limits == (("account", Limit("requests", 60)),)
     for target in ("nobody", "acme/nothing", "acme#nobody"):
         with pytest.raises(UserError):
             before.with_rates([RateOverride(target, "in_flight", 1.0)])
+
+
+def test_a_rate_of_a_model_is_that_of_its_pool_where_the_pool_has_the_limit(tmp_path: Path) -> None:
+    text = HEAD + (
+        "pools: {big: {requests_per_minute: 60, tokens_per_minute: 900}}\nmodels:\n"
+        "  one: {pool: big}\n  two: {pool: big, limits: {tokens_per_minute: 500}}\n  other: {}\n"
+    )
+    rates = ["acme/one.requests_per_minute=6", "acme/two.tokens_per_minute=5", "acme/one.in_flight=2"]
+    after = load(tmp_path, text).with_rates([override_rate(rate) for rate in rates])
+    found = {name: after.resolve(f"acme/{name}")[0].limits for name in ("one", "two", "other")}
+    pool = (
+        ("pool:big", Limit("requests", 6, ceiling=True)),
+        ("pool:big", Limit("tokens", 900)),
+    )
+    assert found["one"] == (*pool, ("model", Limit("in_flight", 2, 1.0, ceiling=True)))
+    assert set(found["two"]) == {*pool, ("model", Limit("tokens", 5, ceiling=True))}
+    assert found["other"] == ()
+
+
+def test_the_last_rate_of_a_limit_holds(tmp_path: Path) -> None:
+    rates = [override_rate(f"acme.requests_per_day={figure}") for figure in (5, 7)]
+    [model] = load(tmp_path, HEAD + "models: {'*': }").with_rates(rates).resolve("acme/any")
+    assert model.limits == (("account", Limit("requests", 7, 86400.0, shape="sliding", ceiling=True)),)
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        ("acm.in_flight=3", r"the rate acm\.in_flight=3: no provider is called 'acm' \(did you mean 'acme'\?\)"),
+        ("acme/smal.in_flight=3", r"the rate acme/smal\.in_flight=3: acme has no model called 'smal' \(did you mean"),
+        ("acme#one.in_flight=3", "the rate acme#one.in_flight=3: no account is called 'acme#one'"),
+        ("acme/.in_flight=3", "acme has no model called ''"),
+        ("acme.in_flight=0.5", "the rate acme.in_flight=0.5: in_flight must be a whole number of calls, not 0.5"),
+        ("acme.requests_per_day=0.5", "requests_per_day must be at least 1, not 0.5"),
+        ("acme/small.requests_per_minute=0.5", "requests_per_minute must be at least 1, not 0.5"),
+        ("acme.requests_per_hour=1e300", "requests_per_hour must be at most 1,000,000,000,000"),
+    ],
+)
+def test_rates_that_make_no_sense_are_told_before_they_are_used(tmp_path: Path, rate: str, message: str) -> None:
+    text = HEAD + "models: {small: {limits: {requests_per_minute: {limit: 9, shape: sliding}}}}"
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, text).with_rates([override_rate(rate)])

@@ -57,7 +57,63 @@ BAD = [
     ),
     (
         HEAD + "limits: {in_flight: {limit: 5, burst: 2}}",
-        "4:9: limits: in_flight is a number of calls at once: it has no burst, shape, reserves or settles",
+        "4:21: limits.in_flight: is a number of calls at once: it has no burst, shape, reserves or settles",
+    ),
+    (HEAD + "limits: {in_flight: 2.5}", "4:21: limits.in_flight: must be a whole number of calls, not 2.5"),
+    (HEAD + "limits: {in_flight: 0.5}", "4:21: limits.in_flight: must be a whole number of calls, not 0.5"),
+    (HEAD + "limits: {requests_per_minute: -5}", "4:31: limits.requests_per_minute: must be above 0, not -5"),
+    (
+        HEAD + "limits: {requests_per_minute: 1e400}",
+        "4:31: limits.requests_per_minute: must be a finite number, not inf",
+    ),
+    (
+        HEAD + "limits: {requests_per_minute: 1e300}",
+        ("4:31: limits.requests_per_minute: must be at most 1,000,000,000,000, not 1e+300: leave out a limit that there "
+        "is not"),
+    ),
+    (
+        HEAD + "limits: {requests_per_minute: 1e-9}",
+        "4:31: limits.requests_per_minute: must let something through in a year, not 1e-09",
+    ),
+    (
+        HEAD + "limits: {requests_per_day: 0.5}",
+        ("4:28: limits.requests_per_day: must be at least 1, not 0.5: nothing fits into less than one, write it for a "
+        "longer window"),
+    ),
+    (
+        HEAD + "limits: {requests_per_minute: true}",
+        "4:31: limits.requests_per_minute: must be a number or a map, not true",
+    ),
+    (
+        HEAD + "limits: {tokens_per_minute: {limit: {limit: 5}}}",
+        "4:37: limits.tokens_per_minute.limit: must be a number, not a map",
+    ),
+    (
+        HEAD + "limits: {tokens_per_minute: {limit: 5, burst: 0.5}}",
+        "4:47: limits.tokens_per_minute.burst: must be at least 1, not 0.5",
+    ),
+    (
+        HEAD + "limits: {tokens_per_day: {limit: 5, burst: 2, shape: fixed}}",
+        ("4:26: limits.tokens_per_day: must have no burst, which only buckets have: a fixed window lets all of it go at "
+        "once"),
+    ),
+    (
+        HEAD + "limits: {requests_per_minute: {limit: 5, reserves: sum}}",
+        ("4:31: limits.requests_per_minute: counts requests, one by one: only limits of tokens have reserves and "
+        "settles"),
+    ),
+    (HEAD + "limits: {rpm: 5}", "4:9: limits: 'rpm' is no limit here (did you mean 'requests_per_minute'?)"),
+    (
+        HEAD + "models: {a: {limits: {itpd: 5}}}",
+        "4:22: models.a.limits: 'itpd' is no limit here (did you mean 'input_tokens_per_day'?)",
+    ),
+    (
+        HEAD + "pools: {p: {max_concurrency: 5}}",
+        "4:12: pools.p: 'max_concurrency' is no limit here (did you mean 'in_flight'?)",
+    ),
+    (
+        HEAD + "limits: {tokens_per_week: 5}",
+        "4:10: limits.tokens_per_week: unknown key (did you mean 'tokens_per_day'?)",
     ),
     (
         HEAD + "pools: {big: {tokens_per_minute: 5}}\nmodels:\n  a: {pool: bigg}",

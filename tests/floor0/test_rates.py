@@ -8,7 +8,17 @@ from typing import Any, get_args
 
 import pytest
 
-from agentmesh.rates import Limit, Reserves, Settles, Shape, Unit, limit_names, parse_limit_name
+from agentmesh.rates import (
+    Limit,
+    Reserves,
+    Settles,
+    Shape,
+    Unit,
+    impractical,
+    limit_name_meant,
+    limit_names,
+    parse_limit_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +107,21 @@ def test_every_unit_has_a_default_for_what_it_reserves() -> None:
         assert (limit.shape, limit.settles) == ("bucket", "actual")
         assert limit.shape in get_args(Shape)
         assert limit.settles in get_args(Settles)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("rpm", "requests_per_minute"), ("TPD", "tokens_per_day"), ("itps", "input_tokens_per_second"),
+        ("otph", "output_tokens_per_hour"), ("max-concurrency", "in_flight"), ("concurrent_requests", "in_flight"),
+        ("parallel", "in_flight"), ("requests", None), ("", None), ("xpm", None),
+    ],
+)  # fmt: skip
+def test_names_of_other_programs(word: str, meant: str | None) -> None:
+    assert limit_name_meant(word) == meant
+
+
+def test_a_limit_below_one_lets_a_call_through_now_and_then() -> None:
+    limit = Limit("requests", 0.5, 1.0)
+    assert (limit.largest, limit.capacity, impractical(limit)) == (1, 1, None)
+    assert Limit("requests", 0.5, 1.0, debt=False).largest == 1
