@@ -7,7 +7,7 @@ from typing import Any
 
 from ..messages import Finish, Opaque, Reply, Tokens, ToolCall
 from .base import Delta, MalformedReply, Refusal, StreamRefused
-from .bodies import StreamedReply, count, part, read_object
+from .bodies import StreamedReply, count, part, read_object, unexpected
 from .excerpts import excerpt
 from .json_text import read_json, write_json
 from .refusals import hidden_refusal
@@ -32,7 +32,7 @@ def reply_of(value: Mapping[str, Any], *, model: str) -> Reply | Refusal:
         return hidden_refusal(value)
     content = value.get("content")
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
-        raise MalformedReply(f"expected a message, but the provider answered {excerpt(write_json(value))}")
+        raise unexpected(write_json(value), what="a message")
     texts, calls = [], []
     for block in content:
         if block.get("type") == "text":

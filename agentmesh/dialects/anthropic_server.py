@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ErrorInfo
 from ..messages import Message, Reply, Request, Settings, Tokens, ToolCall, ToolSpec, digest
+from ..rates import WINDOW_SECONDS
 from .base import LimitLevel, RequestRejected
 from .json_text import read_json, write_json
 from .reading import (
@@ -256,9 +257,11 @@ def write_refusal(status: int, error: ErrorInfo) -> bytes:
 def limit_headers(levels: Sequence[LimitLevel], *, now: float) -> dict[str, str]:
     """`anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`.
 
-    Of each unit the limit nearest to its end; `tokens` falls back on the nearer of input and output. A reset is the
-    instant at which the limit is full again; remaining tokens are rounded to the nearest thousand.
+    They are of minutes alone. Of each unit the limit nearest to its end; `tokens` falls back on the nearer of input
+    and output. A reset is the instant at which the limit is full again; remaining tokens are rounded to the nearest
+    thousand.
     """
+    levels = [level for level in levels if level.limit.window == WINDOW_SECONDS["minute"]]
     headers: dict[str, str] = {}
     for unit, family in _FAMILIES.items():
         found = [level for level in levels if level.limit.unit == unit]

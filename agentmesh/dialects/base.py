@@ -17,6 +17,7 @@ from ..rates import Limit, Told
 __all__ = [
     "Delta",
     "Dialect",
+    "Excess",
     "LimitLevel",
     "MalformedReply",
     "Refusal",
@@ -37,13 +38,30 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """A request that is larger than a limit can ever admit: tokens that are allowed, tokens that were `requested`.
+
+    Input and `max_tokens` are counted together (or the latter alone), so a `max_tokens` that is smaller by `by` fits.
+    """
+
+    limit: int
+    requested: int
+
+    @property
+    def by(self) -> int:
+        """Tokens above the limit."""
+        return self.requested - self.limit
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """What a reply that is no success means.
 
     `verdict`: `pushed_back` (too fast: wait, no attempt is spent), `retry` (an attempt, and a sign of load if `load`),
     `stop` (this endpoint will not answer for the run: key, quota), `fail` (this request can never succeed).
-    `wait` is seconds until the provider may accept again, if it told; `unit` is what there was too much of, if it did:
-    requests or tokens (of input, output or both) in a window, or calls at once.
+    `wait` is seconds until the provider may accept again, if that is known, at a `stop` too; `unit` is what there was
+    too much of, if it told: requests or tokens (of input, output or both) in a window, or calls at once. `excess` is
+    there where the same request with fewer `max_tokens` may pass.
     """
 
     verdict: Literal["pushed_back", "retry", "stop", "fail"]
@@ -51,6 +69,7 @@ class Refusal:
     wait: float | None = None
     load: bool = False
     unit: Literal["requests", "tokens", "in_flight"] | None = None
+    excess: Excess | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,17 @@ from typing import Any
 
 from ..messages import Reply
 from .base import Delta, MalformedReply, Refusal, StreamRefused
-from .excerpts import excerpt
+from .excerpts import excerpt, is_page
 from .json_text import read_json
 from .sse import EventReader, ServerEvent
 
-__all__ = ["StreamedReply", "count", "part", "read_object"]
+__all__ = ["StreamedReply", "count", "part", "read_object", "unexpected"]
+
+
+def unexpected(body: bytes, *, what: str) -> MalformedReply:
+    """What to raise for a body that is not what it should be: an excerpt of what it is instead."""
+    hint = " (is base_url right? is there a proxy that asks for a sign-in?)" if is_page(body) else ""
+    return MalformedReply(f"a 200 with {excerpt(body)}, where {what} was expected{hint}")
 
 
 def read_object(body: bytes, *, what: str) -> dict[str, Any]:
@@ -22,7 +28,7 @@ def read_object(body: bytes, *, what: str) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise MalformedReply(f"expected {what}, but the provider answered {excerpt(body)}")
+        raise unexpected(body, what=what)
     return value
 
 

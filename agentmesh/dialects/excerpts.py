@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import re
 
-__all__ = ["excerpt", "short_text"]
+__all__ = ["excerpt", "is_page", "short_text"]
 
-_HTML = re.compile(rb"\s*<(?:!doctype|!--|html|head|body|\?xml)", re.IGNORECASE)
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1>|$)|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _KEYS = re.compile(
@@ -25,12 +25,17 @@ def short_text(text: str, *, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def is_page(body: bytes) -> bool:
+    """Whether a body is markup, as a proxy's pages are."""
+    return _MARKUP.match(body) is not None
+
+
 def excerpt(body: bytes, *, limit: int = 160) -> str:
     """What a body is, in a few words that fit after "the provider answered": `an HTML page: "Bad Gateway"`."""
-    text = body[:_READ_AT_MOST].decode("utf-8", "replace").strip()
+    text = body[:_READ_AT_MOST].decode("utf-8-sig", "replace").strip()
     if not text:
         return "an empty body"
-    if not _HTML.match(body):
+    if not is_page(body):
         return f'"{short_text(text, limit=limit)}"'
     titled = _TITLE.search(text)
     shown = short_text(html.unescape(_HIDDEN.sub(" ", titled[2] if titled else text)), limit=limit)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..messages import Finish, Opaque, Reply, Tokens, ToolCall
 from .base import Delta, MalformedReply, Refusal, StreamRefused
-from .bodies import StreamedReply, count, part, read_object
+from .bodies import StreamedReply, count, part, read_object, unexpected
 from .excerpts import excerpt
 from .json_text import write_json
 from .refusals import hidden_refusal
@@ -34,7 +34,7 @@ def reply_of(value: Mapping[str, Any], quirks: frozenset[str], *, model: str) ->
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
-        raise MalformedReply(f"expected a chat completion, but the provider answered {excerpt(write_json(value))}")
+        raise unexpected(write_json(value), what="a chat completion")
     assert isinstance(choice, dict)
     if choice.get("error"):
         return hidden_refusal(choice)

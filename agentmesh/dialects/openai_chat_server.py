@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -237,14 +238,15 @@ def write_refusal(status: int, error: ErrorInfo, *, param: str | None = None) ->
 def limit_headers(levels: Sequence[LimitLevel]) -> dict[str, str]:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` of the limit of each unit that is nearest to its end.
 
-    OpenAI has no headers for input or output tokens apart, and none for calls in flight.
+    OpenAI has no headers for input or output tokens apart, and none for calls in flight. Where it has no limits, per
+    second, the name says so: figures of seconds and of minutes look alike.
     """
     headers: dict[str, str] = {}
-    for unit in ("requests", "tokens"):
-        found = [level for level in levels if level.limit.unit == unit]
+    for unit, window in itertools.product(("requests", "tokens"), ("", "-second")):
+        found = [one for one in levels if one.limit.unit == unit and (one.limit.window <= 1.0) == bool(window)]
         if found:
             tight = min(found, key=lambda level: level.remaining / level.limit.limit)
-            headers[f"x-ratelimit-limit-{unit}"] = f"{tight.limit.limit:.0f}"
-            headers[f"x-ratelimit-remaining-{unit}"] = str(max(0, int(tight.remaining)))
-            headers[f"x-ratelimit-reset-{unit}"] = format_duration(tight.reset)
+            headers[f"x-ratelimit-limit-{unit}{window}"] = f"{tight.limit.limit:.0f}"
+            headers[f"x-ratelimit-remaining-{unit}{window}"] = str(max(0, int(tight.remaining)))
+            headers[f"x-ratelimit-reset-{unit}{window}"] = format_duration(tight.reset)
     return headers

@@ -159,7 +159,7 @@ def _window_of_plain(told: Told, figures: Mapping[_Figure, str], *, quirks: Coll
         return 1.0
     reset = told.reset_s or 0.0
     if reset > _HOUR * (1 + _TOLERANCE):
-        return _DAY
+        return _day_or_longer(reset)
     if reset > _MINUTE * (1 + _TOLERANCE):  # an hour's, a day's, or a minute's in debt
         return None
     # The reset of a bucket is the time until it is full, and so its window is reset / (share that is used). That of a
@@ -179,7 +179,12 @@ def _window_of_bare(told: Told, quirks: Collection[str]) -> float | None:
     if "requests_per_second" in quirks:
         return 1.0
     # OpenRouter counts free requests per minute and per day under one name.
-    return _DAY if (told.reset_s or 0.0) > _HOUR * (1 + _TOLERANCE) else None
+    return _day_or_longer(told.reset_s) if (told.reset_s or 0.0) > _HOUR * (1 + _TOLERANCE) else None
+
+
+def _day_or_longer(reset: float | None) -> float | None:
+    """A day in seconds; None for a reset that is later, since nobody says which windows are longer."""
+    return _DAY if reset is not None and reset <= _DAY * (1 + _TOLERANCE) else None
 
 
 def _is_repeated(told: Told, others: list[Told]) -> bool:

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .json_text import read_json
 
-__all__ = ["LONGEST_WAIT", "format_duration", "parse_duration", "parse_instant", "parse_wait", "read_wait"]
+__all__ = [
+    "LONGEST_WAIT",
+    "format_duration",
+    "parse_duration",
+    "parse_instant",
+    "parse_wait",
+    "read_wait",
+    "stated_wait",
+]
 
-LONGEST_WAIT = 2 * 86400.0
-"""Seconds. The longest windows are days: what asks for more was misread, and is not acted on."""
+LONGEST_WAIT = 31 * 86400.0
+"""Seconds. The longest windows are months: what asks for more was misread, and is not acted on."""
 
 _UNITS = {
     "h": 3600.0, "hr": 3600.0, "hrs": 3600.0, "hour": 3600.0, "hours": 3600.0,
@@ -81,42 +89,82 @@ def read_wait(text: str, *, now: float | None) -> float | None:
     return None if instant is None or now is None else _sane(instant - now)
 
 
-def parse_wait(headers: Mapping[str, str], body: bytes, *, now: float | None) -> float | None:
-    """Seconds until a provider that pushed back may accept again, if it told; never negative, never absurd.
+def parse_wait(
+    headers: Mapping[str, str], body: bytes, *, now: float | None, need: float | None = None
+) -> float | None:
+    """Seconds until a provider that pushed back may accept again, if it told; above 0, and never absurd.
 
-    In this order: `retry-after-ms`, `retry-after`, a `retryDelay` in the body, the reset of those header families
-    whose `remaining` is 0, the text of the message. `headers` have lower-case names; instants are measured against the
-    reply's own `date`, else against `now` (wall time).
+    In this order: `retry-after-ms`, `retry-after`, a `retryDelay` or `retry_after` in the body, the reset of those
+    header families whose `remaining` is 0, the text of the message, the reset of the families of tokens with less
+    than `need` remaining (the size of the request; last, since a reset is the time until all is free). A wait of 0 is
+    none: it was refused just now. `headers` have lower-case names; instants are measured against the reply's own
+    `date`, else against `now` (wall time).
     """
+    value, headers, now = _prepared(headers, body, now=now)
+    return _first(_stated(headers, value, now=now)) or _first(_inferred(headers, body, now=now, need=need))
+
+
+def stated_wait(headers: Mapping[str, str], body: bytes, *, now: float | None) -> float | None:
+    """The wait that a header or a field of the body asks for outright; else as `parse_wait`."""
+    value, headers, now = _prepared(headers, body, now=now)
+    return _first(_stated(headers, value, now=now))
+
+
+def _prepared(
+    headers: Mapping[str, str], body: bytes, *, now: float | None
+) -> tuple[Any, Mapping[str, str], float | None]:
     value = _json_or_none(body)
     headers = {**_headers_in_body(value), **headers}
-    if (date := parse_instant(headers.get("date", ""))) is not None:
-        now = date
-    for wait in _waits(headers, body, value=value, now=now):
-        if wait is not None:
-            return wait
-    return None
+    date = parse_instant(headers.get("date", ""))
+    return value, headers, now if date is None else date
 
 
-def _waits(headers: Mapping[str, str], body: bytes, *, value: Any, now: float | None) -> Iterator[float | None]:
-    if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
-        yield _sane(milliseconds / 1e3)
-    if "retry-after" in headers:
-        yield read_wait(headers["retry-after"], now=now)
+def _first(waits: Iterable[float | None]) -> float | None:
+    return next((wait for wait in waits if wait), None)
+
+
+def _stated(headers: Mapping[str, str], value: Any, *, now: float | None) -> Iterator[float | None]:
+    yield _milliseconds(headers.get("retry-after-ms", ""))
+    yield read_wait(headers.get("retry-after", ""), now=now)
     yield _retry_info(value)
-    resets = [
-        read_wait(headers.get(name.replace("remaining", "reset"), ""), now=now)
-        for name, left in headers.items()
-        if "remaining" in name and _number(left) == 0  # -1 means unknown
-    ]
-    yield max((reset for reset in resets if reset is not None), default=None)
+    yield from _waits_in_fields(value)
+
+
+def _inferred(
+    headers: Mapping[str, str], body: bytes, *, now: float | None, need: float | None
+) -> Iterator[float | None]:
+    left = {
+        name: number for name, text in headers.items() if "remaining" in name and (number := _number(text)) is not None
+    }
+    yield _longest_reset(headers, [name for name in left if left[name] == 0], now=now)  # -1 means unknown
     if found := _IN_TEXT.search(body[:_READ_AT_MOST].decode("utf-8", "replace")):
         yield _sane(sum(float(number) * _UNITS[unit.lower()] for number, unit in _SPAN_PART.findall(found[1])))
+    if need is not None:
+        yield _longest_reset(headers, [name for name in left if "token" in name and 0 < left[name] < need], now=now)
+
+
+def _longest_reset(headers: Mapping[str, str], remaining: Iterable[str], *, now: float | None) -> float | None:
+    """The longest wait until the limits are full whose headers for what is left have these names."""
+    resets = (read_wait(headers.get(name.replace("remaining", "reset"), ""), now=now) for name in remaining)
+    return max((reset for reset in resets if reset is not None), default=None)
+
+
+def _milliseconds(text: str) -> float | None:
+    return None if (number := _number(text)) is None else _sane(number / 1e3)
+
+
+def _waits_in_fields(value: Any) -> Iterator[float | None]:
+    """What gateways put beside an error's message."""
+    for place in (_inside(value, "error"), _inside(value, "error", "metadata"), value):
+        for name in ("retry_after_ms", "retry_after", "retry_after_seconds"):
+            told = _inside(place, name)
+            if isinstance(told, str | int | float):
+                yield _milliseconds(str(told)) if name.endswith("ms") else read_wait(str(told), now=None)
 
 
 def _number(text: str) -> float | None:
     try:
-        return float(text) if len(text) <= _LONGEST_TEXT else None
+        return float(text) if len(text) <= _LONGEST_TEXT and text.isascii() and "_" not in text else None
     except ValueError:
         return None
 

@@ -232,8 +232,8 @@ def test_thinking_goes_back_unchanged_to_the_same_model_only() -> None:
     [
         (b"<html><title>Sign in</title>", "an HTML page"),
         (b"", "an empty body"),
-        (b'{"type":"message"}', "expected a message"),
-        (b'{"content":["x"]}', "expected a message"),
+        (b'{"type":"message"}', "where a message was expected"),
+        (b'{"content":["x"]}', "where a message was expected"),
         (b'{"content":[{"type":"tool_use","id":"x"}]}', "without 'input'"),
     ],
 )

@@ -32,6 +32,7 @@ def anthropic(message: str, kind: str = "rate_limit_error", **fields: object) ->
 
 PER_DAY = [{"violations": [{"quotaId": "RequestsPerDay"}]}, {"retryDelay": "3s"}]
 SPENT = {"error_code": "enforced_spend_limit_reached"}
+FREE_DAY = {"limit_source": "openrouter_free_tier_daily"}
 
 
 @pytest.mark.parametrize(
@@ -42,13 +43,13 @@ SPENT = {"error_code": "enforced_spend_limit_reached"}
         (429, openai("Request too large for m-x", code=EXCEEDED), "fail bad_request"),
         (429, openai("You exceeded it", type="insufficient_quota", code="insufficient_quota"), "stop quota"),
         (429, openai("slower", code="slow_down"), "pushed_back rate load"),
-        (429, openai("requests per day (RPD): try again in 7m12s", code=EXCEEDED), "pushed_back rate 432"),
+        (429, openai("requests per day (RPD): try again in 2m12s", code=EXCEEDED), "pushed_back rate 132"),
         (429, openai("on tokens per day (TPD): try again in 2h", code=EXCEEDED), "stop quota 7200"),
-        (429, openai("free-models-per-day", metadata={"limit_source": "openrouter_free_tier_daily"}), "stop quota"),
+        (429, openai("free-models-per-day", metadata=FREE_DAY), "stop quota 80000"),
         (429, openai("Your team has used all available credits"), "stop quota"),
-        (429, anthropic("too many", details=SPENT), "stop quota"),
+        (429, anthropic("too many", details=SPENT), "stop quota 1.8944e+06"),
         (429, anthropic("number of concurrent requests"), "pushed_back rate"),
-        (429, b"[" + openai("m", details=PER_DAY) + b"]", "stop quota"),
+        (429, b"[" + openai("m", details=PER_DAY) + b"]", "stop quota 18800"),
         (429, b'{"message":"m","type":"too_many_requests_error","code":"request_quota_exceeded"}', "pushed_back rate"),
         (429, b"", "pushed_back rate"),
         (402, openai("pay"), "stop quota"),
@@ -113,6 +114,9 @@ def test_the_provider_may_overrule_its_status() -> None:
     assert refuse(401, x_should_retry="true").verdict == "stop"
 
 
+PAGE = "HTTP 500 Internal Server Error, with an HTML page"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -122,12 +126,12 @@ def test_the_provider_may_overrule_its_status() -> None:
         (b'"just text"', "just text"),
         (b'{"detail":[{"loc":["body","model"],"msg":"field required"}]}', "body.model: field required"),
         (b'{"detail":{"message":"nested"}}', "nested"),
-        (b"", "HTTP 500 Internal Server Error"),
-        (b"{}", "HTTP 500 Internal Server Error"),
-        (b"upstream gone", '"upstream gone"'),
-        (b"<!DOCTYPE html><style>p{}</style><h1>502 Bad &amp; gone</h1>", 'an HTML page: "502 Bad & gone"'),
-        (b"<html><body>No <b>title</b></body>", 'an HTML page: "No title"'),
-        (b"<html></html>", "an HTML page"),
+        (b"", "HTTP 500 Internal Server Error, with an empty body"),
+        (b'{"ok":0}', 'HTTP 500 Internal Server Error, with "{"ok":0}"'),
+        (b"upstream gone", 'HTTP 500 Internal Server Error, with "upstream gone"'),
+        (b"<!DOCTYPE html><style>p{}</style><h1>502 Bad &amp; gone</h1>", f'{PAGE}: "502 Bad & gone"'),
+        (b"<html><body>No <b>title</b></body>", f'{PAGE}: "No title"'),
+        (b"<html></html>", PAGE),
     ],
 )
 def test_messages_are_the_providers_own(body: bytes, message: str) -> None:
@@ -201,7 +205,8 @@ def test_written_refusals_are_read_back(name: str, status: int, kind: ErrorKind)
     one = DIALECTS[name]
     body = one.write_refusal(status, ErrorInfo(kind, "because of this", status))
     read = one.read_refusal(status, {}, body, now=0.0).error
-    assert (read.kind, read.message, read.status) == (kind, "because of this", status)
+    assert (read.kind, read.status) == (kind, status)
+    assert read.message.startswith("because of this")
 
 
 JSON = st.recursive(

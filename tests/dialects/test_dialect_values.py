@@ -81,7 +81,8 @@ def test_instants(text: str, instant: float | None) -> None:
         ("inf", None),
         ("1e300", None),
         ("5000000", None),  # neither seconds nor an instant
-        ("200000", None),  # longer than any window
+        ("604800", 604800.0),  # a week
+        ("2700000", None),  # neither
         (f"{NOW - 30:.0f}", None),
         ("2031-05-05T08:59:00Z", None),
         ("soon", None),
@@ -142,7 +143,8 @@ def test_the_order_of_what_tells_a_wait(headers: dict[str, str], body: bytes, wa
         ("please wait 20 sec", 20.0),
         ("within 20 seconds of sound", None),
         ("try again in 3 months", None),
-        ("try again in 400 hours", None),
+        ("try again in 400 hours", 1_440_000.0),
+        ("try again in 4000 hours", None),
         ("try again later", None),
     ],
 )
