@@ -68,8 +68,8 @@ BAD = [
     ),
     (
         HEAD + "limits: {requests_per_minute: 1e300}",
-        ("4:31: limits.requests_per_minute: must be at most 1,000,000,000,000, not 1e+300: leave out a limit that there "
-        "is not"),
+        ("4:31: limits.requests_per_minute: must be at most 1,000,000,000,000, not 1e+300: leave out a limit that "
+         "there is not"),
     ),
     (
         HEAD + "limits: {requests_per_minute: 1e-9}",
@@ -94,8 +94,8 @@ BAD = [
     ),
     (
         HEAD + "limits: {tokens_per_day: {limit: 5, burst: 2, shape: fixed}}",
-        ("4:26: limits.tokens_per_day: must have no burst, which only buckets have: a fixed window lets all of it go at "
-        "once"),
+        ("4:26: limits.tokens_per_day: must have no burst, which only buckets have: a fixed window lets all of it "
+         "go at once"),
     ),
     (
         HEAD + "limits: {requests_per_minute: {limit: 5, reserves: sum}}",
