@@ -65,6 +65,7 @@ _FILTERED = re.compile(r"content_filter|content_policy", re.IGNORECASE)
 _GUARDED = re.compile(r"guardrail|moderation|content_filter", re.IGNORECASE)
 _TOO_LONG = re.compile(r"context[ _](?:length|window)|maximum context|max_(?:new_)?tokens", re.IGNORECASE)
 _WRITTEN_BADLY = frozenset({"tool_use_failed", "json_validate_failed"})
+_STATUS = re.compile(r"[45]\d\d", re.ASCII)
 _STATUS_OF_WORD = {
     "rate_limit_error": 429, "rate_limit_exceeded": 429, "too_many_requests": 429, "too_many_requests_error": 429,
     "tokens": 429, "requests": 429, "insufficient_quota": 429, "authentication_error": 401, "invalid_api_key": 401,
@@ -101,7 +102,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes, *, now: f
 def hidden_refusal(value: Any) -> Refusal:
     """What an error inside a 200, or inside a stream, means: its code or type stands for the status."""
     said, body = read_error(value), write_json(value)
-    status = int(said.code) if said.code.isascii() and said.code.isdigit() and 400 <= int(said.code) < 600 else 0
+    status = int(said.code) if _STATUS.fullmatch(said.code) else 0
     words = (said.code.lower(), said.type.lower())
     status = status or next((_STATUS_OF_WORD[word] for word in words if word in _STATUS_OF_WORD), 500)
     text = said.message or said.code or said.type or f"an error without a message: {excerpt(body)}"

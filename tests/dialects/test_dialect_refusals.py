@@ -209,17 +209,35 @@ def test_written_refusals_are_read_back(name: str, status: int, kind: ErrorKind)
     assert read.message.startswith("because of this")
 
 
+KEYS = ["error", "message", "type", "code", "detail", "details", "metadata", "raw", "headers", "retry_after"]
+HEADERS = [
+    "retry-after",
+    "retry-after-ms",
+    "date",
+    "location",
+    "x-amzn-errortype",
+    "x-remaining-tokens",
+    "x-should-retry",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["error", "message", "type", "code", "detail"]), inner)
-    ),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
 )
 
 
-@given(st.integers(100, 700), JSON.map(write_json) | st.binary(), st.dictionaries(st.just("retry-after"), st.text()))
+@given(st.integers(100, 700), JSON.map(write_json) | st.binary(), st.dictionaries(st.sampled_from(HEADERS), st.text()))
 def test_no_body_makes_it_raise(status: int, body: bytes, headers: dict[str, str]) -> None:
     assert read_refusal(status, headers, body, now=0.0).error.message
+
+
+@given(JSON)
+def test_no_value_inside_a_success_makes_it_raise(value: object) -> None:
+    assert hidden_refusal(value).error.message
+
+
+@pytest.mark.parametrize("code", ["9" * 5000, "²34", "4291", "-429", "429.0"])
+def test_a_code_that_is_no_status(code: str) -> None:
+    assert hidden_refusal({"error": {"code": code, "message": "odd"}}).error.status == 500
 
 
 def test_json_with_cut_emoji_is_mended_both_ways() -> None:
