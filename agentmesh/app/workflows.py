@@ -15,6 +15,7 @@ import typer
 from ..catalog import Catalog
 from ..clock import in_thread
 from ..errors import UserError
+from ..workflow.fits import check_sizes
 from ..workflow.load import load_workflow
 from ..workflow.models import problem_of_model
 from ..workflow.plan import Workflow
@@ -73,6 +74,7 @@ def run_command(
     loaded = load_workflow(
         workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
     )
+    check_sizes(loaded, catalog)
     return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output))
 
 
@@ -182,6 +184,7 @@ def check_command(
         workflow, input_options=inputs or (), model_options=model or (), required=bool(inputs),
         resolve=problem_of_model(catalog, keys=not no_keys),
     )  # fmt: skip
+    check_sizes(loaded, catalog)
     agents, tasks = len(loaded.agents), len(loaded.tasks)
     sys.stdout.write(f"{workflow} is sound: {agents} agents, {tasks} tasks ({', '.join(loaded.tasks)})\n")
     return 0
