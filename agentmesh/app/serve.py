@@ -16,7 +16,7 @@ import typer
 
 from ..errors import UserError
 from ..marked_yaml import did_you_mean
-from ..rates import Limit, limit_names, parse_limit_name
+from ..rates import Limit, impractical, limit_names, parse_limit_name
 
 if TYPE_CHECKING:
     from ..catalog import ProviderFile
@@ -125,9 +125,12 @@ def _limit(text: str) -> Limit:
         )
     unit, window = parse_limit_name(name)
     try:
-        return Limit(unit, float(number), window)
+        limit = Limit(unit, float(number), window)
     except ValueError:
         raise UserError(f"--rate {text}: the limit must be a number above 0") from None
+    if reason := impractical(limit):
+        raise UserError(f"--rate {text}: {name} {reason}")
+    return limit
 
 
 def _latency(text: str) -> tuple[float, float]:

@@ -96,6 +96,8 @@ def test_replay_answers_what_was_recorded_and_drops_connections_on_demand(tmp_pa
     [
         (["sim", "--rate", "requests_per_minut=3"], "did you mean 'requests_per_minute'"),
         (["sim", "--rate", "requests_per_minute=-3"], "a number above 0"),
+        (["sim", "--rate", "in_flight=0.5"], "a whole number of calls"),
+        (["sim", "--rate", "requests_per_day=0.5"], "requests_per_day must be at least 1"),
         (["sim", "--rate", "requests_per_minute"], "a number above 0"),
         (["sim", "--latency", "fast"], "write seconds"),
         (["sim", "--latency", "2:1"], "write seconds"),
