@@ -1,7 +1,8 @@
 """The simulated provider: one small ASGI application that serves every dialect, under strict limits and seeded faults.
 
 Requests for replies go to `/v1` + the dialect's path (or without `/v1`); `GET /v1/models` lists the models and
-`GET /stats` tells what was served. Where replies come from is a `ReplySource`: made up, or recorded ones.
+`GET /stats` tells what was served, with `keys` of each key by itself where there were several: a key is an account, and
+each has the limits for itself. Where replies come from is a `ReplySource`: made up, or recorded ones.
 
 Two ASGI extensions are used where the server offers them: `scope["extensions"]["agentmesh.hang_up"]` is a function that
 closes the connection at once, `"agentmesh.reset"` one that resets it. Without them a broken connection is left to what
@@ -28,7 +29,7 @@ from ..errors import ErrorInfo
 from ..messages import Reply, Request
 from .behaviour import Fate, Served, ServedModel, served_by
 from .replies import NoReply, ReplySource, SimulatedReplies
-from .strict import Admitted, Refused, ServerStatistics, StrictLimits
+from .strict import Admitted, KeyedLimits, Refused, ServerStatistics, StrictLimits
 
 __all__ = ["HANG_UP", "RESET", "ASGIApp", "Fates", "Receive", "Scope", "Send", "SimulatedProvider"]
 
@@ -50,11 +51,13 @@ _PIECE_TOKENS = 16  # where tokens take no time at all
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request being answered: its connection, its dialect and model, and the headers every reply to it has."""
+    """One request being answered: its connection, its account's limits, its dialect and model, and the headers every
+    reply to it has."""
 
     scope: Scope
     receive: Receive
     send: Send
+    limits: StrictLimits
     dialect: Dialect
     request: Request
     model: ServedModel
@@ -81,7 +84,7 @@ class SimulatedProvider:
         self._replies = SimulatedReplies(served) if replies is None else replies
         self._fates = fates
         self._rng = random.Random(served.seed)
-        self._limits: StrictLimits | None = None
+        self._limits: KeyedLimits | None = None
         self._dialects = {prefix + one.path: one for one in DIALECTS.values() for prefix in ("", "/v1")}
 
     @classmethod
@@ -92,15 +95,15 @@ class SimulatedProvider:
     def __repr__(self) -> str:
         return f"<SimulatedProvider {self.served.title} {self._limits or 'not started'}>"
 
-    def start(self) -> StrictLimits:
+    def start(self) -> KeyedLimits:
         """Let time begin, if it has not; needs a running event loop."""
         if self._limits is None:
-            self._limits = StrictLimits(self.served, clock.monotonic())
+            self._limits = KeyedLimits(self.served, clock.monotonic())
         return self._limits
 
     def statistics(self) -> ServerStatistics:
         """What was served since the start."""
-        return (self._limits or StrictLimits(self.served, 0.0)).statistics()
+        return (self._limits or KeyedLimits(self.served, 0.0)).statistics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -109,10 +112,12 @@ class SimulatedProvider:
         limits = self.start()
         method, path = scope["method"], scope["path"]
         if method == "POST" and (spoken := self._dialects.get(path)) is not None:
-            limits.note_received()
             await self._chat(spoken, scope=scope, receive=receive, send=send)
         elif path == "/stats" and method == "GET":
-            await _send(send, 200, body=json.dumps(asdict(limits.statistics())).encode())
+            told = asdict(limits.statistics())
+            if len(each := limits.each()) > 1:
+                told["keys"] = [asdict(one) for one in each]
+            await _send(send, 200, body=json.dumps(told).encode())
         elif path in ("/models", "/v1/models") and method == "GET":
             await _send(send, 200, body=json.dumps(_model_list(self.served.models)).encode())
         else:
@@ -122,7 +127,8 @@ class SimulatedProvider:
             await _send(send, status, body=json.dumps(error).encode())
 
     async def _chat(self, spoken: Dialect, *, scope: Scope, receive: Receive, send: Send) -> None:
-        limits = self.start()
+        limits = self.start().of(_key(scope))
+        limits.note_received()
         try:
             request = spoken.parse_request(await _body(receive))
         except RequestRejected as rejected:
@@ -134,7 +140,7 @@ class SimulatedProvider:
             error = ErrorInfo("bad_request", f"no model is called {request.model!r} here", 404)
             await _send(send, 404, body=spoken.write_refusal(404, error, param="model"))
             return
-        exchange = _Exchange(scope, receive, send, spoken, request, model, [])
+        exchange = _Exchange(scope, receive, send, limits, spoken, request, model, [])
         try:
             input_tokens, output_tokens = self._replies.weigh(request)
         except NoReply as missing:
@@ -146,6 +152,7 @@ class SimulatedProvider:
         if isinstance(admitted, Refused):
             await _refuse(exchange, admitted, tells_wait=self.served.tells_wait)
             return
+        self.start().note_peak()
         await self._serve(exchange, admitted)
 
     async def _serve(self, exchange: _Exchange, admitted: Admitted) -> None:
@@ -169,7 +176,7 @@ class SimulatedProvider:
             send = self._stream if exchange.request.stream else self._whole
             completed = await send(exchange, reply, failure=failure, first_s=first_s, rest_s=rest_s)
         finally:
-            self.start().settle(admitted, clock.monotonic(), output_tokens=produced, completed=completed)
+            exchange.limits.settle(admitted, clock.monotonic(), output_tokens=produced, completed=completed)
 
     async def _whole(
         self, exchange: _Exchange, reply: Reply, *, failure: Failure | None, first_s: float, rest_s: float
@@ -206,11 +213,18 @@ class SimulatedProvider:
     def _limit_headers(self, exchange: _Exchange, now: float) -> list[tuple[bytes, bytes]]:
         if not self.served.tells_limits:
             return []
-        levels = self.start().levels(exchange.model, exchange.request.model, now=now)
+        levels = exchange.limits.levels(exchange.model, exchange.request.model, now=now)
         if not levels:
             return []
         told = exchange.dialect.limit_headers([LimitLevel(*level) for level in levels], now=clock.wall())
         return [(name.lower().encode(), value.encode()) for name, value in told.items()]
+
+
+def _key(scope: Scope) -> str:
+    """The key of a request, however it is sent; "" for none."""
+    headers = dict(scope["headers"])
+    found = headers.get(b"authorization") or headers.get(b"x-api-key") or headers.get(b"api-key") or b""
+    return str(found, "latin-1")
 
 
 async def _body(receive: Receive) -> bytes:

@@ -1,5 +1,6 @@
 """Strict admission, as a server does it: what does not fit into a limit now is refused, with the time to wait.
 
+Each key is an account and has the limits for itself.
 Account, pool and model limits are decided together: a request is counted on all of them or on none. The arithmetic is
 that of `limits/`, so a client that keeps its own count by the same rules is refused only when clocks differ.
 """
@@ -15,9 +16,10 @@ from ..rates import Limit
 from .behaviour import Served, ServedModel
 from .beside import Beside
 
-__all__ = ["Admitted", "Refused", "ServerStatistics", "StrictLimits"]
+__all__ = ["Admitted", "KeyedLimits", "Refused", "ServerStatistics", "StrictLimits"]
 
 _MEMORY = 0.1  # weight of the newest reply in the learned length
+_MOST_KEYS = 64  # that are counted each by itself: whoever asks with ever new keys must not fill the memory
 _SLOT_WAIT_S = 1.0  # advice while no call has ended yet and nobody knows how long one takes
 
 
@@ -83,6 +85,11 @@ class StrictLimits:
 
     def __repr__(self) -> str:
         return f"<StrictLimits {self._in_flight} in flight, {self._accepted} accepted, {self._refused} refused>"
+
+    @property
+    def in_flight(self) -> int:
+        """Admitted requests that have not ended."""
+        return self._in_flight
 
     def note_received(self) -> None:
         """A request for a reply has arrived."""
@@ -176,6 +183,53 @@ class StrictLimits:
     def _slot_wait(self, limit: Limit) -> float:
         """Seconds until one of the slots should be free, if calls take what they took before."""
         return max(self._seconds / limit.limit, 0.001) if self._completed else _SLOT_WAIT_S
+
+
+class KeyedLimits:
+    """The limits of a server that has the same for every key: of each account what `StrictLimits` says.
+
+    Keys beyond the first 64 are one account together.
+    """
+
+    def __init__(self, served: Served, now: float) -> None:
+        self._served = served
+        self._start = now
+        self._of: dict[str, StrictLimits] = {}
+        self._peak = 0
+
+    def __repr__(self) -> str:
+        return f"<KeyedLimits of {len(self._of)} keys>"
+
+    def of(self, key: str) -> StrictLimits:
+        """The limits of the account with this key ("" for none), made when it is first seen."""
+        if len(self._of) >= _MOST_KEYS and key not in self._of:
+            key = "and others"
+        if (limits := self._of.get(key)) is None:
+            limits = self._of[key] = StrictLimits(self._served, self._start)
+        return limits
+
+    def note_peak(self) -> None:
+        """A request was admitted: as many as are in flight now may be more than ever."""
+        self._peak = max(self._peak, sum(one.in_flight for one in self._of.values()))
+
+    def statistics(self) -> ServerStatistics:
+        """All accounts together."""
+        each = self.each() or [StrictLimits(self._served, self._start).statistics()]
+        return ServerStatistics(
+            received=sum(one.received for one in each),
+            accepted=sum(one.accepted for one in each),
+            refused=sum(one.refused for one in each),
+            completed=sum(one.completed for one in each),
+            in_flight=sum(one.in_flight for one in each),
+            peak_in_flight=self._peak,
+            tokens=sum(one.tokens for one in each),
+            first_s=min((one.first_s for one in each if one.first_s is not None), default=None),
+            last_s=max((one.last_s for one in each if one.last_s is not None), default=None),
+        )
+
+    def each(self) -> list[ServerStatistics]:
+        """The accounts one by one, in the order in which they were first seen; their keys are nobody's business."""
+        return [one.statistics() for one in self._of.values()]
 
 
 def _meters(scope: str, limits: Sequence[Limit], *, now: float) -> tuple[tuple[str, Meter], ...]:

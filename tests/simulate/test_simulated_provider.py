@@ -175,6 +175,41 @@ async def test_an_exact_client_is_never_refused() -> None:
     assert told["last_s"] - told["first_s"] == pytest.approx(599, abs=1e-3)
 
 
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "api-key"])
+async def test_each_key_has_the_limits_for_itself(header: str) -> None:
+    client = Client(Limit("requests", 60))
+
+    async def send(key: str | None) -> int:
+        wire = client.dialect.encode(asked("Hello there"))
+        headers = dict(wire.headers) | ({} if key is None else {header: key})
+        return (await client.http.post(wire.path, content=wire.body, headers=headers)).status_code
+
+    assert [await send(key) for key in ("a", "b", None, "a", "b", None)] == [200, 200, 200, 429, 429, 429]
+    await anyio.sleep(1.0)
+    assert [await send(key) for key in ("a", "a")] == [200, 429]
+    told = await client.stats()
+    assert (told["received"], told["accepted"], told["refused"], told["peak_in_flight"]) == (8, 4, 4, 1)
+    assert [(one["accepted"], one["refused"]) for one in told["keys"]] == [(2, 2), (1, 1), (1, 1)]
+    assert (told["first_s"], told["last_s"]) == (0.0, 1.0)
+    assert "keys" not in await Client().stats()
+
+
+async def test_ever_new_keys_are_one_account_in_the_end() -> None:
+    client = Client(Limit("requests", 60))
+    wire = client.dialect.encode(asked("Hello there"))
+    statuses = [
+        (
+            await client.http.post(
+                wire.path, content=wire.body, headers={**dict(wire.headers), "authorization": f"Bearer {n}"}
+            )
+        ).status_code
+        for n in range(100)
+    ]
+    assert statuses == [200] * 65 + [429] * 35
+    told = await client.stats()
+    assert (len(told["keys"]), told["accepted"], told["refused"]) == (65, 65, 35)
+
+
 async def test_statistics_count_what_happened() -> None:
     client = Client(Limit("requests", 120), behaviour=Behaviour(first_token_s=5.0))
     async with anyio.create_task_group() as group:
