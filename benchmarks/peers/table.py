@@ -28,9 +28,11 @@ def markdown(results: Sequence[Result], *, quick: bool) -> str:
     """What was measured, a table for each scenario, and how the clients were set."""
     loads = [result.load for result in results]
     parts = [
+        "# The same calls against the same limits, through different clients",
         f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {_machine()}, Python {platform.python_version()}; load "
         f"average before each client {min(loads):.1f} to {max(loads):.1f}. One run each; server and client are a "
-        f"process each, over loopback." + (" Quick: too short to compare." if quick else "")
+        f"process each, over loopback. CPU per call grows with what else the machine does."
+        + (" Quick: too short to compare." if quick else ""),
     ]
     for name in dict.fromkeys(result.scenario.name for result in results):
         of = [result for result in results if result.scenario.name == name]
