@@ -6,7 +6,7 @@ through the lane, after a wait that grows and is spread by chance; what can neve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from urllib.parse import quote_plus
@@ -34,7 +34,6 @@ DEFAULT_MAX_TOKENS = 4096
 """Stated on the wire when a budget counts what replies cost and nobody said how long one may be."""
 
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
-_FREEZE_S, _FREEZE_MAX_S = 1.0, 30.0  # after a push-back that does not say for how long
 _PATIENCE_S = 300.0  # a provider that asks to wait longer than this will not answer for the run
 _JITTER = 0.1
 _FRAME_TOKENS, _TOOLS_TOKENS = 10, 500  # of a chat template for each message, and of a preface about tools
@@ -67,6 +66,7 @@ class Endpoint:
         self._url = httpx.URL(model.base_url.rstrip("/") + self._dialect.path, params=model.request_query() or None)
         self._headers = tuple(model.request_headers().items())
         self._row = _row(lane, model)
+        self._said: set[tuple[str, str]] = set()  # limits of which a user knows that their figures are the provider's
         key = "" if model.key is None else model.key.reveal()
         self._secrets = (key, quote_plus(key)) if len(key) >= _SECRET else ()
         if model.key_problem is not None:
@@ -75,10 +75,19 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}>"
 
-    async def call(self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None) -> Reply:
+    @property
+    def row(self) -> Row:
+        """Where its calls wait in the lane."""
+        return self._row
+
+    async def call(
+        self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None,
+        guest: object | None = None,
+    ) -> Reply:  # fmt: skip
         """Ask, until there is a reply or no hope of one. `on_text` makes it a stream and gets its pieces.
 
-        Raises CallFailed; BudgetExceeded when a budget has no room for the next attempt.
+        Raises CallFailed; BudgetExceeded when a budget has no room for the next attempt; Elsewhere when the lane was
+        told to send this `guest` on before the first attempt.
         """
         request = self._bounded(request, caller, stream=on_text is not None)
         wire = self._dialect.encode(request, self.model.quirks)
@@ -96,7 +105,9 @@ class Endpoint:
                 usd=self._highest_usd(request, most_input, caller),
                 tokens=most_input + (request.settings.max_tokens or 0),
             )
-            ticket, waited = await self._admit(request, characters, caller, ticket, reservation)
+            ticket, waited = await self._admit(
+                request, characters, caller, ticket, reservation, guest=None if attempt else guest
+            )
             result = await self._attempt(
                 request, wire, caller, ticket, reservation,
                 on_text=on_text, number=number, attempt=attempt + 1, waited=waited,
@@ -132,8 +143,9 @@ class Endpoint:
         return self.model.prices.highest(most_input, request.settings.max_tokens or 0) or 0.0
 
     async def _admit(
-        self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation
-    ) -> tuple[Ticket, float]:
+        self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation, *,
+        guest: object | None,
+    ) -> tuple[Ticket, float]:  # fmt: skip
         began, left = monotonic(), caller.budgets.time_left
         admitted: Ticket | None = None
         try:
@@ -141,7 +153,7 @@ class Endpoint:
                 if ticket is None:
                     admitted = await self.lane.admit(
                         self._row, characters=characters, kind=caller.kind,
-                        max_tokens=request.settings.max_tokens, order=caller.order,
+                        max_tokens=request.settings.max_tokens, order=caller.order, guest=guest,
                     )  # fmt: skip
                 else:
                     await self.lane.admit_again(ticket)
@@ -222,6 +234,7 @@ class Endpoint:
                 self._url, wire.body, headers=headers, timeouts=timeouts,
                 on_bytes=on_bytes if reader else None, on_sent=lambda: self.lane.sent(ticket),
             )  # fmt: skip
+            self._hear(answer.headers, ticket, caller)
             if not 200 <= answer.status < 300:
                 refusal = self._dialect.read_refusal(answer.status, answer.headers, answer.body, now=wall())
                 return _Result(refusal=refusal)
@@ -254,7 +267,7 @@ class Endpoint:
             # The lane hears of it when it is known for how long.
             reservation.settle_whole() if result.uncertain else reservation.cancel()
         else:
-            self.lane.settle(ticket, ok=False)
+            self.lane.settle(ticket, outcome="load" if result.refusal.load else "ignored")
             reservation.settle_whole() if result.uncertain else reservation.settle()
 
     def _usd(self, result: _Result) -> float | None:
@@ -287,29 +300,45 @@ class Endpoint:
             )
         )  # fmt: skip
 
+    def _hear(self, headers: Mapping[str, str], ticket: Ticket, caller: Caller) -> None:
+        """Believe what an answer tells of limits; say once where it is not what the file says."""
+        told = self._dialect.read_levels(headers, now=wall(), quirks=self.model.quirks)
+        for one in self.lane.hear(ticket, told) if told else ():
+            place = (one.scope, one.limit.name)
+            if one.before is None or place in self._said:
+                continue
+            self._said.add(place)
+            text = (
+                f"{self.lane.account} allows {one.limit.limit:,.0f} {one.limit.name.replace('_', ' ')}, as its answers "
+                f"say, and not {one.before.limit:,.0f}, as its file says: its own figure holds from now on"
+            )
+            caller.emit(Notice(at=wall(), level="warning", text=text))
+
     def _freeze(self, ticket: Ticket, refusal: Refusal, pushes: int, caller: Caller) -> None:
         wait = refusal.wait
-        if wait is None:
-            wait = min(_FREEZE_MAX_S, _FREEZE_S * 2.0 ** (pushes - 1))
-        wait *= 1 + _JITTER * caller.rng.random()
-        if wait > _PATIENCE_S:
-            self.lane.settle(ticket, ok=False)
+        if wait is not None:
+            wait *= 1 + _JITTER * caller.rng.random()
+        if wait is not None and wait > _PATIENCE_S:
+            self.lane.settle(ticket, outcome="ignored")
             message = f"{self.name} asks to wait for {wait:,.0f} s: {refusal.error.message}"
             self.stopped = ErrorInfo("quota", message, status=refusal.error.status)
             caller.emit(Notice(at=wall(), level="warning", text=f"{message}; it gets no more calls in this run"))
             return
-        for model in self.lane.push_back(ticket, wait, unit=refusal.unit):
+        frozen = self.lane.push_back(ticket, wait, unit=refusal.unit, times=pushes)
+        for model in frozen.models:
             caller.emit(
                 LaneFrozen(
-                    at=wall(), account=self.lane.account, concerns=model, seconds=wait, reason=refusal.error.message
+                    at=wall(), account=self.lane.account, concerns=model, seconds=frozen.seconds,
+                    reason=refusal.error.message,
                 )
-            )
+            )  # fmt: skip
 
     async def _again(self, refusal: Refusal, attempt: int, caller: Caller) -> None:
         """Wait before the next attempt, or raise if there is none."""
         if refusal.verdict == "stop" and self.stopped is None:
             self.stopped = refusal.error
-            caller.emit(Notice(at=wall(), level="warning", text=f"{self.name} stopped: {refusal.error}"))
+            key = f" (its key is from {self.model.key_source})" if self.model.key_source else ""
+            caller.emit(Notice(at=wall(), level="warning", text=f"{self.name} stopped: {refusal.error}{key}"))
         out_of_time = caller.stopwatch is not None and caller.stopwatch.left <= 0
         if refusal.verdict != "retry" or out_of_time or not caller.retry.allows(attempt, refusal.error.kind):
             error = refusal.error

@@ -1,12 +1,14 @@
 """Who of the waiting calls of one account may go now: the lane's decisions, without waiting and without a clock.
 
-Each endpoint (a model of the account) is a row with its own queue, ordered by (priority, longest path, age). A call
-reserves on every limit that it touches: the account's, its pool's, its model's. The heads of all rows are asked in
-their common order; a head that does not fit claims the limits that held it back, so that a later call passes it only
-if it touches none of them: a long prompt is never starved by short ones.
+Each endpoint (a model of the account) is a row with its own queues, ordered by (priority, longest path, age). A call
+reserves on every limit that it touches: the account's, its pool's, its model's. The heads of all queues are asked in
+their common order. A head that does not fit claims the limits that held it back: later calls go before it only while
+they fit beside it, and for no more than half a second of refill in all, so a long prompt is not starved by short ones.
+Each sixteenth call to go is the one that has waited longest, whatever its place: so nothing is starved by what is more
+urgent either.
 
-A push-back freezes what it concerns. On thaw one probe goes first; the row is open again when it succeeds, or when it
-has been under way for longer than a refusal takes: replies may take a minute, and refusals come at once.
+Those who use a lane together (runs, agents) have a share each. Among calls of one priority the next is of the share
+that has used least, by weight (start-time fair queueing, Goyal, Vin and Cheng 1996).
 
 A provider's bucket stays full until the first call reaches it, and before that connections are made and journals
 written. A lane that is told when calls are sent counts everything up to the first one as admitted at that moment.
@@ -16,24 +18,29 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..errors import CallFailed, ErrorInfo
-from ..rates import Limit
+from ..errors import CallFailed
+from ..rates import Limit, Told
+from .aimd import InFlightWindow, Outcome
 from .gauge import Gauge
+from .guard import Guard, need, reserved, too_large
+from .hearing import Adopted, hear
+from .look import Look
+from .queue import ALONE, Queue, Share
+from .refused import Frozen, blame, freeze
 from .row import OrderKey, Row, Ticket
 from .statistics import EndpointStatistics, LaneStatistics
 
-__all__ = ["Admission", "OrderKey", "Row", "Ticket"]
+__all__ = ["IN_FLIGHT", "Admission", "Frozen", "OrderKey", "Row", "Ticket"]
 
-_GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
-_GUARD_MAX_S = 2.0
-_GUARD_GROWTH = 1.25  # at a refusal, which also tells where the limit stands: a little is enough
-_GUARD_DECAY = 0.998  # what was learned from a refusal is forgotten over a few hundred calls that went well
-_START_GUARD_S, _START_S = 0.4, 2.0  # by how much more where a burst begins, and how long until that has passed
-_SOON_S = 60.0
-_SPARE_DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
-_SPARE_SHARE = 0.25  # of what goes at once: a lane that cannot estimate at all still goes on
+IN_FLIGHT = 500
+"""Calls in flight at a time for an account whose file names no such limit: each is an open connection, and systems
+commonly allow a process about a thousand of them."""
+
+_TURN = 16  # each so many-th call is the oldest: a sixteenth is little to lose, and enough to end every wait
+_PASSED_S = 0.5  # seconds of refill for which later calls may go before one that does not fit
+_FEW_QUEUES = 16  # that may lie empty
 
 
 class Admission:
@@ -42,20 +49,27 @@ class Admission:
     def __init__(self, account: str, account_limits: Sequence[Limit], now: float, *, told_sent: bool = False) -> None:
         self.account = account
         self._told_sent = told_sent
+        self._guard = Guard(told_sent=told_sent)
         self.rows: dict[str, Row] = {}
+        self._learns_in_flight = not any(limit.unit == "in_flight" for limit in account_limits)
+        if self._learns_in_flight:
+            account_limits = [*account_limits, Limit("in_flight", IN_FLIGHT)]
         self._account = self._new_gauges(account_limits, account, now)
         self._pools: dict[str, tuple[Gauge, ...]] = {}
-        self._gauges: list[Gauge] = list(self._account)
+        self.gauges: list[Gauge] = list(self._account)
         self._claimed: dict[int, Gauge] = {}  # what holds a call back since the last decision
         self._tickets = 0
-        self._guard_s = _GUARD_S
-        self._guarded_at = -math.inf
+        self._turn = 0
+        self._used: dict[str, float] = {}  # by share: seconds of its binding limits, by weight
+        self._virtual = 0.0  # what the share that went last had used
         self._peak = 0
         self.in_flight = 0
         self.waiting = 0
 
     def __repr__(self) -> str:
         return f"<Admission {self.account}: {self.in_flight} in flight, {self.waiting} waiting, {len(self.rows)} rows>"
+
+    # --- rows
 
     def row(
         self,
@@ -73,10 +87,14 @@ class Admission:
             if pool is not None:
                 if pool not in self._pools:
                     self._pools[pool] = self._new_gauges(pool_limits, f"pool {pool}", now)
-                    self._gauges += self._pools[pool]
+                    self.gauges += self._pools[pool]
                 shared = self._pools[pool]
-            self._gauges += own
-            row = self.rows[model] = Row(model, self._account + shared + own)
+            self.gauges += own
+            learns = self._learns_in_flight and not any(gauge.limit.unit == "in_flight" for gauge in shared + own)
+            window = InFlightWindow(cap=IN_FLIGHT) if learns else None
+            row = self.rows[model] = Row(model, self._account + shared + own, window=window)
+            if row.rates_known:
+                row.know_rates()
         return row
 
     def _new_gauges(self, limits: Sequence[Limit], scope: str, now: float) -> tuple[Gauge, ...]:
@@ -85,88 +103,157 @@ class Admission:
             gauge.begun = gauge.limit.unit == "in_flight" or not self._told_sent
         return gauges
 
+    # --- waiting
+
     def enqueue(
-        self, row: Row, *, characters: int, kind: str, max_tokens: int | None, order: OrderKey, now: float
-    ) -> Ticket:
+        self, row: Row, *, characters: int, kind: str, max_tokens: int | None, order: OrderKey, now: float,
+        share: Share = ALONE,
+    ) -> Ticket:  # fmt: skip
         """Put a call in its place. Raises CallFailed(bad_request) for one that a limit can never admit."""
         self._tickets += 1
-        ticket = Ticket(row, order, kind, characters, max_tokens, self._tickets, waiting_since=now)
+        ticket = Ticket(row, order, kind, characters, max_tokens, share, self._tickets, waiting_since=now)
         ticket.estimate()
         for gauge in row.gauges:
-            need = gauge.limit.reserved(ticket.input_tokens, max_tokens or 0)
-            if need > gauge.limit.largest:
-                raise CallFailed(_too_large(gauge, need))
-        heapq.heappush(row.waiting, ticket)
-        self.waiting += 1
+            least = gauge.limit.reserved(ticket.input_tokens, max_tokens or 0)
+            if least > gauge.limit.largest:
+                raise CallFailed(too_large(gauge, least))
+        self._wait_in_queue(ticket)
         return ticket
 
     def put_back(self, ticket: Ticket, now: float) -> None:
         """A call that was pushed back waits again, in the place that its order gives it."""
-        ticket.state = "waiting"
         ticket.waiting_since = now
-        heapq.heappush(ticket.row.waiting, ticket)
+        self._wait_in_queue(ticket)
+
+    def _wait_in_queue(self, ticket: Ticket) -> None:
+        queue = ticket.row.queue(ticket.share)
+        if not queue:
+            self._used[ticket.share.name] = max(self._used.get(ticket.share.name, 0.0), self._virtual)
+        queue.add(ticket)
         self.waiting += 1
+
+    # --- going
 
     def admit(self, now: float) -> tuple[list[Ticket], float]:
         """Everyone who may go now, and seconds until somebody else might (inf: not by time alone)."""
         if not self.waiting and not self._claimed:
             return [], math.inf
-        for gauge in self._gauges:
+        for gauge in self.gauges:
             if not gauge.begun:
                 gauge.restart(now)
-        admitted: list[Ticket] = []
-        soonest = math.inf
-        claimed: dict[int, Gauge] = {}
-        heads = [(row.waiting[0].order, index, row) for index, row in enumerate(self.rows.values()) if row.waiting]
+        look = Look(now)
+        queues = [queue for row in self.rows.values() for queue in row.queues.values() if queue]
+        heads = [(self._place(queue), index) for index, queue in enumerate(queues)]
         heapq.heapify(heads)
         while heads:
-            _, index, row = heapq.heappop(heads)
-            wait = row.wait(now)
-            if wait <= 0.0:
-                row.thaw()
-                wait = self._wait_of_limits(row, row.waiting[0], now, claimed)
-            if wait > 0.0:
-                soonest = min(soonest, wait)
+            if self._turn >= _TURN and not look.oldest_asked:
+                self._ask_oldest(queues, look)
+            _, index = heapq.heappop(heads)
+            queue = queues[index]
+            if not queue:
                 continue
-            admitted.append(self._let_go(row, now))
-            if row.waiting:
-                heapq.heappush(heads, (row.waiting[0].order, index, row))
-        for key, gauge in (self._claimed | claimed).items():
-            gauge.note_bound(key in claimed, now)
-        self._claimed = claimed
-        return admitted, soonest
+            ticket = queue.head()
+            if self._ask(ticket, look):
+                self._let_go(ticket, look)
+            elif not self._let_go_beside(queue, look):
+                continue
+            if queue:
+                heapq.heappush(heads, (self._place(queue), index))
+        for key, gauge in (self._claimed | look.gauges).items():
+            gauge.note_bound(key in look.gauges, now)
+        self._claimed = look.gauges
+        return look.admitted, look.soonest
 
-    def _wait_of_limits(self, row: Row, ticket: Ticket, now: float, claimed: dict[int, Gauge]) -> float:
-        longest = 0.0
+    def _place(self, queue: Queue) -> tuple[float, float, float, int, int]:
+        ticket = queue.head()
+        priority, path, age = ticket.order
+        return priority, self._used[queue.share.name], path, age, ticket.number
+
+    def _ask_oldest(self, queues: Iterable[Queue], look: Look) -> None:
+        """It is the turn of the call that has waited longest; if it does not fit, it claims what it needs."""
+        look.oldest_asked = True
+        oldest = min(
+            (queue.oldest() for queue in queues if queue and queue.row.gate.wait(look.now) <= 0.0),
+            key=lambda ticket: ticket.number, default=None,
+        )  # fmt: skip
+        if oldest is not None and self._ask(oldest, look):
+            self._let_go(oldest, look)
+            self._turn = 0
+
+    def _ask(self, ticket: Ticket, look: Look) -> bool:
+        """Whether a call may go now. If not, it claims the limits that hold it back."""
+        now, row = look.now, ticket.row
+        if (wait := row.wait(now)) > 0.0:
+            look.soonest = min(look.soonest, wait)
+            return False
+        row.gate.open(now)
+        if (wait := row.wait(now)) > 0.0:  # a ramp has begun
+            look.soonest = min(look.soonest, wait)
+            return False
         ticket.estimate()
+        longest = 0.0
         for gauge in row.gauges:
-            if id(gauge) in claimed:
-                longest = math.inf  # whoever claimed it will say when
-                continue
-            wait = self._wait(gauge, ticket, now)
-            if wait > 0.0:
-                claimed[id(gauge)] = gauge
+            if (claimer := look.claimers.get(id(gauge))) is not None and not _may_pass(claimer, ticket, gauge):
+                return False  # whoever claimed it says when
+            if (wait := self._guard.wait(gauge, ticket, now=now)) > 0.0:
                 longest = max(longest, wait)
-        return longest
+                if claimer is None:
+                    look.claim(gauge, ticket)
+        if longest > 0.0:
+            look.soonest = min(look.soonest, longest)
+        return longest <= 0.0
 
-    def _let_go(self, row: Row, now: float) -> Ticket:
-        ticket = heapq.heappop(row.waiting)
-        ticket.doubt = row.estimate.variance
+    def _let_go_beside(self, queue: Queue, look: Look) -> bool:
+        """Best fit: the head of this queue does not fit; let the first of the next ones go that does."""
+        head = queue.head()
+        held_back = [look.gauges[key] for key, ticket in look.claimers.items() if ticket is head]
+        if not held_back or head.passed_s >= _PASSED_S or any("tokens" not in g.limit.unit for g in held_back):
+            return False
+        room = min(gauge.meter.level(look.now) for gauge in held_back)
+        for ticket in queue.next_ones():
+            if ticket.input_tokens > room or ticket.input_tokens >= head.input_tokens:
+                continue
+            if all(self._fits(gauge, ticket, look=look) for gauge in ticket.row.gauges):
+                self._let_go(ticket, look)
+                return True
+        return False
+
+    def _fits(self, gauge: Gauge, ticket: Ticket, *, look: Look) -> bool:
+        claimer = look.claimers.get(id(gauge))
+        return (claimer is None or _may_pass(claimer, ticket, gauge)) and self._guard.wait(
+            gauge, ticket, now=look.now
+        ) <= 0
+
+    def _let_go(self, ticket: Ticket, look: Look) -> None:
+        row, now = ticket.row, look.now
+        row.queues[ticket.share.name].remove(ticket, state="admitted")
+        ticket.doubt, ticket.suspect = row.estimate.variance, None
+        seconds = 0.0
         for gauge in row.gauges:
-            need = self._need(gauge, ticket)
-            gauge.take(need, now)
+            units = need(gauge, ticket)
+            if gauge.limit.unit != "in_flight":
+                seconds = max(seconds, units / gauge.limit.per_second)
+            if (claimer := look.claimers.get(id(gauge))) is not None:
+                claimer.passed_s += units / gauge.limit.per_second
+            ticket.held.append(gauge.take(units, now))
             gauge.doubt += ticket.doubt
-            ticket.held.append((gauge, need))
-        ticket.state = "admitted"
         ticket.admitted_at = ticket.sent_at = now
-        if row.probing:
-            row.probe = ticket
-        row.in_flight += 1
-        row.admitted += 1
+        row.passed(ticket, now)
+        self._virtual = self._used[ticket.share.name]
+        self._used[ticket.share.name] += (seconds or 1.0) / ticket.share.weight
+        self._turn += 1
         self.in_flight += 1
         self.waiting -= 1
         self._peak = max(self._peak, self.in_flight)
-        return ticket
+        look.admitted.append(ticket)
+        if len(row.queues) > _FEW_QUEUES:
+            self._forget_shares(row)
+
+    def _forget_shares(self, row: Row) -> None:
+        """Runs come and go; what they have used beyond others is of no interest once they have nothing waiting."""
+        row.queues = {name: queue for name, queue in row.queues.items() if queue}
+        known = {name for one in self.rows.values() for name in one.queues}
+        self._used = {name: used for name, used in self._used.items() if name in known or used > self._virtual}
 
     def sent(self, ticket: Ticket, now: float) -> None:
         """An admitted call is on its way: from now on, if not before, the provider counts."""
@@ -174,10 +261,25 @@ class Admission:
         self._begin(ticket, now)
 
     def _begin(self, ticket: Ticket, now: float) -> None:
-        for gauge, _ in ticket.held:
-            if not gauge.begun:
-                gauge.restart(now)
-                gauge.begun = True
+        for hold in ticket.held:
+            if not hold.gauge.begun:
+                hold.gauge.restart(now)
+                hold.gauge.begun = True
+
+    # --- ending
+
+    def hear(self, ticket: Ticket, told: Sequence[Told], *, now: float) -> list[Adopted]:
+        """What an answer to a call tells of limits, before the call is settled or pushed back.
+
+        Returns the limits whose figures are the provider's from now on.
+        """
+        if ticket.state != "admitted":
+            return []
+        self._begin(ticket, now)
+        adopted = hear(ticket, told, now=now)
+        known = set(map(id, self.gauges))
+        self.gauges += [gauge for gauge in ticket.row.gauges if id(gauge) not in known]
+        return adopted
 
     def settle(
         self,
@@ -186,7 +288,7 @@ class Admission:
         *,
         input_tokens: int | None = None,
         output_tokens: int | None = None,
-        ok: bool = True,
+        outcome: Outcome = "success",
     ) -> None:
         """A call has ended: slots come back, and what was reserved is corrected to what was really used, if known.
 
@@ -196,147 +298,90 @@ class Admission:
             return
         self._begin(ticket, now)  # whatever became of it, the provider may have counted it
         row = ticket.row
-        if ok:
-            self._guard_s = max(_GUARD_S, self._guard_s * _GUARD_DECAY)
-        if ok and input_tokens is not None:
+        known = outcome == "success" and input_tokens is not None
+        if outcome == "success":
+            self._guard.decay()
+        if known:
             row.estimate.observe(
                 ticket.kind, ticket.characters, estimated=ticket.expected,
                 input_tokens=input_tokens, output_tokens=output_tokens,
             )  # fmt: skip
-        for gauge, held in ticket.held:
+        for gauge, held, *_ in ticket.held:
             limit = gauge.limit
             if limit.unit == "in_flight":
                 gauge.release(held, now)
             elif limit.unit != "requests" and limit.settles == "actual" and input_tokens is not None:
                 # What we expected beyond what the provider reserves, it counts only now.
-                since, counted = ticket.admitted_at, min(held, _reserved(gauge, ticket))
+                since, counted = ticket.admitted_at, min(held, reserved(gauge, ticket))
                 gauge.release(held - counted, now, since=since)
                 gauge.release(counted - limit.used(input_tokens, output_tokens or 0), now, since=since)
-        self._leave(ticket)
-        if row.probe is ticket:
-            row.probe = None
-            row.probing = not ok
+        self._leave(ticket, now, outcome)
 
     def cancel(self, ticket: Ticket, now: float) -> None:
         """A call that will not be sent leaves nothing behind, waiting or already admitted."""
         if ticket.state == "waiting":
-            ticket.row.waiting.remove(ticket)
-            heapq.heapify(ticket.row.waiting)
-            ticket.state = "gone"
+            ticket.row.queues[ticket.share.name].remove(ticket, state="gone")
             self.waiting -= 1
         elif ticket.state == "admitted":
-            for gauge, held in ticket.held:
-                gauge.release(held, now, since=ticket.admitted_at)
-            if ticket.row.probe is ticket:
-                ticket.row.probe = None
-            self._leave(ticket)
+            self._give_back(ticket, now)
+            self._leave(ticket, now, "ignored")
 
-    def push_back(self, ticket: Ticket, wait: float, now: float, *, unit: str | None = None) -> tuple[str, ...]:
-        """The provider refused an admitted call as too fast: nothing of what it concerns goes for `wait` seconds.
+    def push_back(
+        self, ticket: Ticket, wait: float | None, now: float, *, unit: str | None = None, times: int = 1
+    ) -> Frozen:
+        """The provider refused an admitted call as too fast, for the `times`-th time.
 
-        That is this model, and all that share a limit with it (of the account, of a pool). Returns the models.
-        `unit` is `requests` or `tokens` where the provider said which limit it was; else all may have been.
+        Nothing of what it concerns goes for `wait` seconds: that is this model, and all that share a limit with it (of
+        the account, of a pool). `unit` is `requests`, `tokens` or `in_flight` where the provider said of what there
+        was too much; else all may have been.
         """
         if ticket.state != "admitted":
-            return ()
+            return Frozen()
         self._begin(ticket, now)
-        if ticket.admitted_at >= self._guarded_at:  # what was in flight already is refused for the same reason
-            self._guard_s, self._guarded_at = min(_GUARD_MAX_S, self._guard_s * _GUARD_GROWTH), now
         row = ticket.row
-        row.note_refusal(now - ticket.sent_at)
-        named = {id(gauge) for gauge, _ in ticket.held if unit is not None and gauge.limit.unit.endswith(unit)}
-        for gauge, held in ticket.held:
-            gauge.release(held, now, since=ticket.admitted_at)
-            if _may_have_refused(gauge.limit, wait) and (not named or id(gauge) in named):
-                # When the wait is over, one call of this size fits, and not more.
-                gauge.meter.lower(min(held, gauge.limit.capacity) - wait * gauge.limit.per_second, now)
-        if row.probe is ticket:
-            row.probe = None
-        self._leave(ticket)
-        shared = {id(gauge) for gauge in row.gauges if gauge.limit.unit != "in_flight"}
-        rows = self.rows.values()
-        concerned = [one for one in rows if one is row or not shared.isdisjoint(id(gauge) for gauge in one.gauges)]
-        for other in concerned:
-            other.frozen_until = max(other.frozen_until or 0.0, now + wait)
-        return tuple(other.model for other in concerned)
+        row.pushed_back += 1
+        row.gate.note_refusal(now - ticket.sent_at)
+        self._give_back(ticket, now)
+        why = blame(ticket, wait, unit=unit, times=times)
+        self._leave(ticket, now, "pushed_back" if why.too_many else "ignored")
+        if why.learns:
+            row.slow_down(ticket, now, wait=wait or 0.0)
+        if why.seconds is None:
+            return Frozen()
+        self._guard.grow(ticket, now)
+        return freeze(ticket, why.seconds, now=now, unit=why.unit, rows=self.rows.values())
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _give_back(self, ticket: Ticket, now: float) -> None:
+        for gauge, held, *_ in ticket.held:
+            gauge.release(held, now, since=ticket.admitted_at)
+
+    def _leave(self, ticket: Ticket, now: float, outcome: Outcome) -> None:
         ticket.state = "gone"
-        for gauge, _ in ticket.held:
+        for gauge, *_ in ticket.held:
             gauge.doubt = max(0.0, gauge.doubt - ticket.doubt)
         ticket.held = []
-        ticket.row.in_flight -= 1
+        ticket.row.left(ticket, outcome, now=now)
         self.in_flight -= 1
-
-    def _need(self, gauge: Gauge, ticket: Ticket) -> float:
-        """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
-        limit = gauge.limit
-        if limit.reserves in ("sum", "max") or limit.settles == "reserved":
-            need = _reserved(gauge, ticket)
-        else:
-            need = limit.used(ticket.input_tokens, ticket.output_tokens)
-        return min(need, limit.largest)
-
-    def _wait(self, gauge: Gauge, ticket: Ticket, now: float) -> float:
-        """Seconds until a limit has room for a call, and for what may differ from what we know."""
-        if gauge.limit.unit == "in_flight":
-            return gauge.meter.wait(1.0, now)
-        guard = self._guard_s
-        if self._told_sent:  # the first calls of a burst wait for connections, and for each other
-            guard += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
-        spare = 0.0
-        if gauge.limit.unit != "requests":
-            spare = _SPARE_DEVIATIONS * math.sqrt(gauge.doubt + ticket.row.estimate.variance)
-            spare = min(spare, _SPARE_SHARE * gauge.limit.capacity)
-        return gauge.meter.wait(self._need(gauge, ticket), now, guard=guard, spare=spare)
 
     def statistics(self, now: float) -> LaneStatistics:
         """A truthful picture of the lane at `now`."""
-        limits = tuple(gauge.statistics(now) for gauge in self._gauges)
-        endpoints = tuple(self._endpoint(row, now) for row in self.rows.values())
-        binding = max(limits, key=lambda one: one.bound_s, default=None)
-        bound = sum(one.bound_s for one in limits)
-        return LaneStatistics(
-            account=self.account,
-            in_flight=self.in_flight,
-            peak_in_flight=self._peak,
-            waiting=self.waiting,
-            admitted=sum(row.admitted for row in self.rows.values()),
-            pushed_back=sum(row.pushed_back for row in self.rows.values()),
-            frozen_s=max((one.frozen_s for one in endpoints if one.frozen_s is not None), default=None),
-            limits=limits,
-            endpoints=endpoints,
-            bounded_by=f"{binding.scope} {binding.name}" if binding and binding.bound_s > 0 else None,
-            bounded_share=binding.bound_s / bound if binding and bound > 0 else 0.0,
-        )
+        return LaneStatistics.of(
+            self.account, limits=[gauge.statistics(now) for gauge in self.gauges],
+            endpoints=[self._endpoint(row, now) for row in self.rows.values()], peak_in_flight=self._peak,
+        )  # fmt: skip
 
     def _endpoint(self, row: Row, now: float) -> EndpointStatistics:
         wait = None
-        if row.waiting:
-            waits = [self._wait(gauge, row.waiting[0], now) for gauge in row.gauges]
+        if heads := [queue.head() for queue in row.queues.values() if queue]:
+            waits = [self._guard.wait(gauge, min(heads), now=now) for gauge in row.gauges]
             wait = row.wait(now) or max(waits, default=0.0)
-        frozen = row.frozen_until - now if row.frozen_until and row.frozen_until > now else None
-        return EndpointStatistics(
-            row.model, row.in_flight, len(row.waiting), wait, row.pushed_back, frozen, row.admitted
-        )
+        until = row.gate.frozen_until
+        frozen = until - now if until is not None and until > now else None
+        return EndpointStatistics(row.model, row.in_flight, row.waiting, wait, row.pushed_back, frozen, row.admitted)
 
 
-def _reserved(gauge: Gauge, ticket: Ticket) -> float:
-    """What the provider reserves for a call."""
-    output = ticket.output_tokens if ticket.max_tokens is None else ticket.max_tokens
-    return gauge.limit.reserved(ticket.input_tokens, output)
-
-
-def _may_have_refused(limit: Limit, wait: float) -> bool:
-    """Whether a bucket can be what asks for this wait: a day's burst is not used up for seconds."""
-    bucket = limit.shape == "bucket" and limit.unit != "in_flight"
-    return bucket and limit.capacity <= limit.per_second * max(_SOON_S, wait)
-
-
-def _too_large(gauge: Gauge, need: float) -> ErrorInfo:
-    limit = gauge.limit
-    return ErrorInfo(
-        "bad_request",
-        f"this call needs about {need:,.0f} {limit.unit.replace('_', ' ')}, and {gauge.scope} allows "
-        f"{limit.largest:,.0f} at once ({limit.name}): shorten it, lower max_tokens, or take a model that allows more",
-    )
+def _may_pass(claimer: Ticket, ticket: Ticket, gauge: Gauge) -> bool:
+    """Whether a call may take of a limit that another one waits for: that one is passed for a short time only."""
+    if "tokens" not in gauge.limit.unit:
+        return False
+    return claimer.passed_s + need(gauge, ticket) / gauge.limit.per_second <= _PASSED_S

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from ..rates import Limit
 from .meter import Meter, meter
+from .others import Lows, Others
 from .statistics import LimitStatistics
 from .window import SlidingWindow
 
-__all__ = ["Gauge"]
+__all__ = ["Gauge", "Hold"]
 
 _RECENT_S = 10
+_SPARE_SHARE = 0.25  # of what goes at once: a lane that can foresee nothing at all still goes on
+
+
+class Hold(NamedTuple):
+    """What a call holds on a gauge: units, the level after they were taken, and what had been corrected by then."""
+
+    gauge: Gauge
+    units: float
+    level: float = 0.0
+    shifted: float = 0.0
 
 
 class Gauge:
-    """One limit of `scope` (the account, a pool or a model), with its meter and its history."""
+    """One limit of `scope` (the account, a pool or a model), with its meter and its history.
+
+    `told` says whether the figure is the provider's own rather than the file's.
+    """
 
     __slots__ = (
-        "_bound_s", "_busy", "_cells", "_first", "_level_s", "_stamp", "_used", "begun", "doubt", "full_at", "limit",
-        "meter", "scope",
+        "_bound_s", "_busy", "_cells", "_first", "_level_s", "_lows", "_others", "_stamp", "_used", "begun", "doubt",
+        "full_at", "limit", "meter", "scope", "told", "written",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
-        self.limit = limit
+        self.limit = self.written = limit
+        self.told = False
         self.scope = scope
+        self._others = Others(now)
+        self._lows = Lows()
         self.meter: Meter = _meter(limit, now)
         self.doubt = 0.0  # the sum over calls in flight of how far each may exceed its estimate, in units squared
         self.full_at = now  # when everything was free the last time
@@ -40,14 +58,50 @@ class Gauge:
     def __repr__(self) -> str:
         return f"<Gauge {self.scope} {self.limit.name}: {self._used:.0f} used, {self.meter!r}>"
 
-    def take(self, amount: float, now: float) -> None:
+    def wait(self, amount: float, now: float, *, guard: float, doubt: float) -> float:
+        """Seconds until there is room for `amount`, and for what may differ from what we know.
+
+        `guard` is in seconds of refill, `doubt` in units.
+        """
+        self._others.follow(self.meter, now)
+        spare = min(doubt + self._others.spare, _SPARE_SHARE * self.limit.capacity)
+        return self.meter.wait(amount, now, guard=guard, spare=spare)
+
+    def take(self, amount: float, now: float) -> Hold:
         """Count an admission."""
         if self._first is None:
             self._first = now
-        if self.meter.level(now) >= self.limit.capacity:
+        if self.limit.unit == "in_flight":
+            self.meter.take(amount, now)
+            self._count(amount, now)
+            return Hold(self, amount)
+        level = self.meter.level(now)
+        if level >= self.limit.capacity:
             self.full_at = now
         self.meter.take(amount, now)
         self._count(amount, now)
+        self._lows.note(level - amount, now)
+        return Hold(self, amount, level - amount, self._others.shifted)
+
+    def hear(self, hold: Hold, now: float, *, remaining: float, within: float, since: float) -> None:
+        """The provider told how much was left, at some time after it was asked at `since` by a call with this hold."""
+        before = hold.level - (self._others.shifted - hold.shifted)
+        level = self.meter.level(now)
+        lowest, highest = min(before, level), max(before, level)
+        if remaining + within < lowest:
+            lowest = min(lowest, self._lows.since(since))
+        off = self._others.correct(
+            self.meter, now, remaining=remaining, within=within, lowest=lowest, highest=highest
+        )  # fmt: skip
+        if off:
+            self._lows.shift(off)
+
+    def adopt(self, limit: Limit, now: float) -> None:
+        """From now on this limit holds: the provider said so."""
+        self.meter.take(0.0, now)  # what came back until now came at the old rate
+        self.told = True
+        self.limit = limit
+        self.meter.limit = _counted(limit)
 
     def restart(self, now: float) -> None:
         """The provider has seen nothing yet: what was taken counts as taken now."""
@@ -55,6 +109,7 @@ class Gauge:
             self._first = self.full_at = now
             self.meter = _meter(self.limit, now)
             self.meter.take(self._used, now)
+            self._others = Others(now)
 
     def release(self, amount: float, now: float, *, since: float = 0.0) -> None:
         """What was taken at `since` was not used, or is used no longer (slots); more than that was, if negative."""
@@ -123,5 +178,9 @@ class Gauge:
 
 
 def _meter(limit: Limit, now: float) -> Meter:
-    """A meter that keeps to the limit wherever the provider's windows begin, which nobody tells."""
-    return meter(replace(limit, shape="sliding") if limit.shape == "fixed" else limit, now)
+    return meter(_counted(limit), now)
+
+
+def _counted(limit: Limit) -> Limit:
+    """The limit as it is kept to wherever the provider's windows begin, which nobody tells."""
+    return replace(limit, shape="sliding") if limit.shape == "fixed" else limit

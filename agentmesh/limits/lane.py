@@ -7,21 +7,21 @@ earliest possible admission, wakes the lane; ends of calls and thaws wake it too
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import anyio
 
 from ..clock import monotonic
-from ..rates import Limit
-from .admission import Admission, OrderKey, Row, Ticket
+from ..rates import Limit, Told
+from .admission import IN_FLIGHT, Admission, Frozen, OrderKey, Row, Ticket
+from .aimd import Outcome
+from .hearing import Adopted
+from .outlook import outlook
+from .queue import ALONE, Share
 from .statistics import LaneStatistics
 
-__all__ = ["IN_FLIGHT", "LOOK_AHEAD", "Lane"]
-
-IN_FLIGHT = 500
-"""Calls in flight at a time for an account whose file names no such limit: each is an open connection, and systems
-commonly allow a process about a thousand of them."""
+__all__ = ["IN_FLIGHT", "LOOK_AHEAD", "Elsewhere", "Lane"]
 
 LOOK_AHEAD = 256
 """Calls that may wait in a lane at a time: enough that a lane never runs dry while agents prepare their next call, few
@@ -31,10 +31,15 @@ _TICK_S = 0.001
 """The timer is not set for less: a wait so short that the clock cannot show it would be waited for again and again."""
 
 
+class Elsewhere(Exception):
+    """This call does not wait here any more: another lane has room for it."""
+
+
 class Lane:
     """One account's lane. `serve` must run in a task group of whoever owns it, until it is cancelled.
 
-    With `told_sent`, no time passes for the limits until the first call is `sent`.
+    With `told_sent`, no time passes for the limits until the first call is `sent`. `watchers` are told after each
+    decision.
     """
 
     def __init__(
@@ -42,12 +47,11 @@ class Lane:
     ) -> None:
         self.account = account
         self.simulated = simulated
-        if not any(limit.unit == "in_flight" for limit in account_limits):
-            account_limits = [*account_limits, Limit("in_flight", IN_FLIGHT)]
         self._admission = Admission(account, account_limits, monotonic(), told_sent=told_sent)
         self._admitted: dict[Ticket, anyio.Event] = {}
         self._wake = anyio.Event()
-        self._alarm = math.inf  # when the timer rings
+        self._due = self._alarm = math.inf  # when somebody might go, and when the timer rings
+        self.watchers: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"<Lane {self._admission!r}>"
@@ -63,15 +67,19 @@ class Lane:
         return self._admission.in_flight + LOOK_AHEAD
 
     async def admit(
-        self, row: Row, *, characters: int, kind: str = "", max_tokens: int | None = None, order: OrderKey
-    ) -> Ticket:
+        self, row: Row, *, characters: int, kind: str = "", max_tokens: int | None = None, order: OrderKey,
+        share: Share = ALONE, guest: object | None = None,
+    ) -> Ticket:  # fmt: skip
         """Wait until a call of this size may go. Every ticket must be settled, pushed back or cancelled.
 
-        Raises CallFailed(bad_request) at once for a call that a limit can never admit.
+        Raises CallFailed(bad_request) at once for a call that a limit can never admit. A call with a `guest` may be
+        sent on while it waits: then Elsewhere is raised, here or in `admit_again`.
         """
         ticket = self._admission.enqueue(
-            row, characters=characters, kind=kind, max_tokens=max_tokens, order=order, now=monotonic()
-        )
+            row, characters=characters, kind=kind, max_tokens=max_tokens, order=order, now=monotonic(),
+            share=share,
+        )  # fmt: skip
+        ticket.guest = guest
         await self._wait(ticket)
         return ticket
 
@@ -82,33 +90,63 @@ class Lane:
 
     async def _wait(self, ticket: Ticket) -> None:
         self._pump()
-        if ticket.state == "admitted":
-            return
-        admitted = self._admitted[ticket] = anyio.Event()
-        try:
-            await admitted.wait()
-        except BaseException:  # cancelled: leave nothing behind
-            self._admitted.pop(ticket, None)
-            self.cancel(ticket)
-            raise
+        if ticket.state == "waiting":
+            admitted = self._admitted[ticket] = anyio.Event()
+            try:
+                await admitted.wait()
+            except BaseException:  # cancelled: leave nothing behind
+                self._admitted.pop(ticket, None)
+                self.cancel(ticket)
+                raise
+        if ticket.state == "gone":
+            raise Elsewhere
+
+    def outlook(self, row: Row, *, characters: int, max_tokens: int | None = None, order: OrderKey) -> float:
+        """Expected seconds until such a call would be admitted; 0 if now."""
+        rows = self._admission.rows.values()
+        return outlook(row, rows, characters=characters, max_tokens=max_tokens, order=order, now=monotonic())
+
+    def first_guest(self, row: Row) -> Ticket | None:
+        """The first in order of those that wait in a row and may be sent on; only the first few are looked at."""
+        queues = [queue for queue in row.queues.values() if queue]
+        first = (next((one for one in (q.head(), *q.next_ones()) if one.guest is not None), None) for q in queues)
+        return min((ticket for ticket in first if ticket is not None), default=None)
+
+    def send_on(self, ticket: Ticket) -> None:
+        """Let a waiting call leave: where it waits, Elsewhere is raised."""
+        event = self._admitted.pop(ticket, None)  # none while it is just arriving
+        self.cancel(ticket)
+        if event is not None:
+            event.set()
 
     def sent(self, ticket: Ticket) -> None:
         """The first bytes of an admitted call have left."""
         self._admission.sent(ticket, monotonic())
 
+    def hear(self, ticket: Ticket, told: Sequence[Told]) -> list[Adopted]:
+        """What the headers of an answer tell, before the call is settled or pushed back.
+
+        Returns the limits whose figures are the provider's from now on.
+        """
+        return self._admission.hear(ticket, told, now=monotonic())
+
     def settle(
-        self, ticket: Ticket, *, input_tokens: int | None = None, output_tokens: int | None = None, ok: bool = True
-    ) -> None:
+        self, ticket: Ticket, *, input_tokens: int | None = None, output_tokens: int | None = None,
+        outcome: Outcome = "success",
+    ) -> None:  # fmt: skip
         """The call has ended; what it really used, if known, corrects what it reserved."""
-        self._admission.settle(ticket, monotonic(), input_tokens=input_tokens, output_tokens=output_tokens, ok=ok)
+        self._admission.settle(
+            ticket, monotonic(), input_tokens=input_tokens, output_tokens=output_tokens, outcome=outcome
+        )
         self._pump()
 
-    def push_back(self, ticket: Ticket, wait: float, *, unit: str | None = None) -> tuple[str, ...]:
-        """The provider said: too fast. Returns the models that are frozen now, for `wait` seconds.
+    def push_back(self, ticket: Ticket, wait: float | None, *, unit: str | None = None, times: int = 1) -> Frozen:
+        """The provider said: too fast, for the `times`-th time to this call. Returns what is frozen now.
 
-        `unit` is `requests` or `tokens` where it said of what there was too much.
+        `wait` is for how many seconds it asked, if it did; `unit` is `requests`, `tokens` or `in_flight` where it said
+        of what there was too much.
         """
-        frozen = self._admission.push_back(ticket, wait, monotonic(), unit=unit)
+        frozen = self._admission.push_back(ticket, wait, monotonic(), unit=unit, times=times)
         self._pump()
         return frozen
 
@@ -128,9 +166,12 @@ class Lane:
         for ticket in admitted:
             if (event := self._admitted.pop(ticket, None)) is not None:
                 event.set()
-        if now + wait < self._alarm:
+        self._due = now + wait
+        if self._due < self._alarm:
             self._wake.set()
-        return wait
+        for watcher in self.watchers:
+            watcher()
+        return self._due - now  # a watcher may have sent a call on, and changed it
 
     async def serve(self) -> None:
         """Admit by time, until cancelled."""

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass, field
 
+from .aimd import InFlightWindow, Outcome, RateWindow, Sent
 from .estimate import TokenEstimate
-from .gauge import Gauge
+from .gate import Gate
+from .gauge import Gauge, Hold
+from .queue import ALONE, Queue, Share
 
 __all__ = ["OrderKey", "Row", "Ticket"]
 
 OrderKey = tuple[float, float, int]
 """(-priority, -longest remaining path, age): smaller goes first."""
 
-_PROBE_MIN_S, _PROBE_REFUSALS = 0.1, 2.0  # a probe is through after so long, and so many times what a refusal took
+_PACE_S = 2.0  # over how long the pace is measured at which calls went before the first refusal
+_RECENT = 64  # calls whose admissions are remembered for that
+_SLOWEST = 0.05  # calls per second to begin with, however few went
 
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """One call at the lane: what it will need, and what it holds once it is admitted."""
+    """One call at the lane: what it will need, and what it holds once it is admitted.
+
+    `passed_s` is for how many seconds of refill later calls have gone before it while it did not fit.
+    """
 
     row: Row
     order: OrderKey
     kind: str
     characters: int
     max_tokens: int | None
+    share: Share = ALONE
     number: int = 0
+    guest: object | None = None  # who may send it on to another lane while it waits
     input_tokens: float = 0.0
     output_tokens: float = 0.0
-    state: str = "waiting"
+    state: str = "new"
     waiting_since: float = 0.0
+    passed_s: float = 0.0
     admitted_at: float = 0.0
     sent_at: float = 0.0
+    suspect: str | None = None  # of what there was too much if it was refused, as far as headers show it
     doubt: float = 0.0  # variance of what it may cost beyond its estimate, in tokens squared
-    held: list[tuple[Gauge, float]] = field(default_factory=list)
+    held: list[Hold] = field(default_factory=list)
+    in_window: Sent | None = None
+    at_pace: Sent | None = None
+    place: tuple[OrderKey, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = (self.order, self.number)
 
     @property
     def expected(self) -> float:
@@ -46,46 +66,105 @@ class Ticket:
         self.output_tokens = self.row.estimate.output(self.kind, self.max_tokens)
 
     def __lt__(self, other: Ticket) -> bool:
-        return (self.order, self.number) < (other.order, other.number)
+        return self.place < other.place
 
 
 class Row:
-    """One endpoint of the account: its queue, its limits, and what it has learned."""
+    """One endpoint of the account: its queues, its limits, and what it has learned.
+
+    `window` learns how many calls may be in flight where nobody tells it, `pace` how many may go in a second where no
+    limit is known at all: it is there from the first refusal on.
+    """
 
     __slots__ = (
-        "admitted", "estimate", "frozen_until", "gauges", "in_flight", "model", "probe", "probe_s", "probing",
-        "pushed_back", "reserves_max_tokens", "waiting",
+        "admitted", "estimate", "flying", "gate", "gauges", "model", "pace", "pushed_back", "queues", "recent",
+        "reserves_max_tokens", "window",
     )  # fmt: skip
 
-    def __init__(self, model: str, gauges: tuple[Gauge, ...]) -> None:
+    def __init__(self, model: str, gauges: tuple[Gauge, ...], *, window: InFlightWindow | None = None) -> None:
         self.model = model
-        self.gauges = gauges
+        self.gauges: tuple[Gauge, ...] = ()
         self.estimate = TokenEstimate()
-        self.waiting: list[Ticket] = []
-        self.in_flight = 0
+        self.queues: dict[str, Queue] = {}
+        self.flying: dict[Ticket, None] = {}
+        self.gate = Gate()
+        self.window = window
+        self.pace: RateWindow | None = None
+        self.recent: deque[float] = deque(maxlen=_RECENT)
         self.admitted = 0
         self.pushed_back = 0
-        self.frozen_until: float | None = None
-        self.probing = False  # thawed, and the first call since has not succeeded yet
-        self.probe: Ticket | None = None
-        self.probe_s = _PROBE_MIN_S  # a probe that was not refused by then will not be
-        self.reserves_max_tokens = all(g.limit.reserves in ("sum", "max") for g in gauges if "tokens" in g.limit.unit)
-
-    def wait(self, now: float) -> float:
-        """Seconds until the next call may go, as far as a push-back holds it."""
-        if self.frozen_until is not None:
-            return max(0.0, self.frozen_until - now)
-        return 0.0 if self.probe is None else max(0.0, self.probe.sent_at + self.probe_s - now)
-
-    def thaw(self) -> None:
-        """That wait is over: where it was frozen a probe may go, after a probe all may."""
-        self.probing = self.frozen_until is not None or (self.probing and self.probe is None)
-        self.frozen_until = self.probe = None
-
-    def note_refusal(self, seconds: float) -> None:
-        """A call was refused, `seconds` after it was sent."""
-        self.pushed_back += 1
-        self.probe_s = max(_PROBE_MIN_S, _PROBE_REFUSALS * seconds)
+        self.reserves_max_tokens = False
+        self.add(gauges)
 
     def __repr__(self) -> str:
-        return f"<Row {self.model}: {self.in_flight} in flight, {len(self.waiting)} waiting>"
+        return f"<Row {self.model}: {self.in_flight} in flight, {self.waiting} waiting>"
+
+    def add(self, gauges: tuple[Gauge, ...]) -> None:
+        """One more limit is known."""
+        self.gauges += gauges
+        counting = [gauge.limit.reserves for gauge in self.gauges if "tokens" in gauge.limit.unit]
+        self.reserves_max_tokens = all(reserves in ("sum", "max") for reserves in counting)
+
+    @property
+    def rates_known(self) -> bool:
+        """Whether any limit but that of calls in flight is known."""
+        return any(gauge.limit.unit != "in_flight" for gauge in self.gauges)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.flying)
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self.queues.values()))
+
+    def queue(self, share: Share) -> Queue:
+        """Where the calls of this share wait."""
+        if (queue := self.queues.get(share.name)) is None:
+            queue = self.queues[share.name] = Queue(self, share)
+        return queue
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next call may go, as far as push-backs and what was learned of them hold it."""
+        if (wait := self.gate.wait(now)) > 0.0:
+            return wait
+        if self.window is not None and self.window.room() <= 0:
+            return math.inf  # until one ends
+        return 0.0 if self.pace is None else self.pace.wait(now)
+
+    def passed(self, ticket: Ticket, now: float) -> None:
+        """A call goes."""
+        self.flying[ticket] = None
+        self.admitted += 1
+        self.gate.passed(ticket)
+        if self.window is not None:
+            ticket.in_window = self.window.sent()
+        if self.pace is not None:
+            ticket.at_pace = self.pace.sent(now)
+        elif not self.rates_known:
+            self.recent.append(now)
+
+    def left(self, ticket: Ticket, outcome: Outcome, *, now: float) -> None:
+        """A call is over."""
+        del self.flying[ticket]
+        self.gate.ended(ticket, now, ok=outcome == "success")
+        if self.window is not None and ticket.in_window is not None:
+            self.window.ended(ticket.in_window, outcome)
+        ticket.in_window = None
+
+    def slow_down(self, ticket: Ticket, now: float, *, wait: float) -> None:
+        """A call was refused as too fast, and no limit is known: learn one."""
+        if self.pace is None:
+            recent = [at for at in self.recent if at >= now - _PACE_S]
+            seconds = max(_PACE_S / 2, now - recent[0]) if recent else _PACE_S
+            self.pace = RateWindow(start=max(_SLOWEST, len(recent) / seconds))
+            ticket.at_pace = self.pace.sent(ticket.sent_at)
+        if ticket.at_pace is not None:
+            self.pace.pushed_back(ticket.at_pace, now, wait=wait)
+            ticket.at_pace = None
+
+    def know_rates(self) -> None:
+        """Limits are known now: what was learned in their place is forgotten."""
+        self.pace = None
+        if self.window is not None:
+            self.window.widen()

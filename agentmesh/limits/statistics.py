@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = ["EndpointStatistics", "LaneStatistics", "LimitStatistics"]
@@ -54,3 +55,25 @@ class LaneStatistics:
     bounded_by: str | None
     bounded_share: float
     simulated: bool = False
+
+    @classmethod
+    def of(
+        cls, account: str, *, limits: Sequence[LimitStatistics], endpoints: Sequence[EndpointStatistics],
+        peak_in_flight: int,
+    ) -> LaneStatistics:  # fmt: skip
+        """The account, from its limits and its models."""
+        binding = max(limits, key=lambda one: one.bound_s, default=None)
+        bound = sum(one.bound_s for one in limits)
+        return cls(
+            account=account,
+            in_flight=sum(one.in_flight for one in endpoints),
+            peak_in_flight=peak_in_flight,
+            waiting=sum(one.waiting for one in endpoints),
+            admitted=sum(one.admitted for one in endpoints),
+            pushed_back=sum(one.pushed_back for one in endpoints),
+            frozen_s=max((one.frozen_s for one in endpoints if one.frozen_s is not None), default=None),
+            limits=tuple(limits),
+            endpoints=tuple(endpoints),
+            bounded_by=f"{binding.scope} {binding.name}" if binding and binding.bound_s > 0 else None,
+            bounded_share=binding.bound_s / bound if binding and bound > 0 else 0.0,
+        )

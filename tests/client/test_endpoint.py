@@ -128,14 +128,17 @@ async def test_a_push_back_is_no_attempt_and_goes_back_to_its_place() -> None:
         assert world.at_rest()
 
 
-async def test_push_backs_without_a_time_wait_longer_each_time() -> None:
-    async with acme(*[refused(429)] * 7, said(), seconds=0.0) as world:
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [([Limit("requests", 6000)], [1, 2, 4, 8, 16, 30, 30]), ([], [2, 4, 8, 10, 10, 10, 10])],
+    ids=["known limits", "a learned pace"],
+)
+async def test_push_backs_without_a_time_wait_longer_each_time(limits: list[Limit], expected: list[float]) -> None:
+    async with acme(*[refused(429)] * 7, said(), seconds=0.0, limits=limits) as world:
         caller = world.caller()
         await world.endpoint.call(question(), caller)
         waits = [after[0] - before[0] for before, after in pairwise(world.asked)]
-        assert all(low <= wait <= 1.1 * low + 0.2 for wait, low in zip(waits, [1, 2, 4, 8, 16, 30, 30], strict=True)), (
-            waits
-        )
+        assert all(low <= wait <= 1.1 * low + 0.2 for wait, low in zip(waits, expected, strict=True)), waits
         assert caller.tally.attempts == 1
         assert caller.tally.usage.pushed_back == 7
 

@@ -57,7 +57,7 @@ def test_a_lane_that_is_told_nothing_counts_from_admission() -> None:
 def test_an_answer_means_that_the_provider_counts(ok: bool) -> None:
     admission, _ = lane(REQUESTS, told_sent=True)
     first, *_ = admitted(admission, 0.0)
-    admission.settle(first, 0.3, ok=ok)
+    admission.settle(first, 0.3, outcome="success" if ok else "ignored")
     assert len(admitted(admission, 0.5)) >= 20
 
 

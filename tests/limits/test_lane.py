@@ -194,7 +194,7 @@ async def test_many_who_are_cancelled_leave_a_lane_as_new() -> None:
         for ticket in several.tickets.values():
             calls.lane.cancel(ticket)
         statistics = calls.lane.statistics()
-        assert (statistics.in_flight, statistics.waiting, calls.row.waiting) == (0, 0, [])
+        assert (statistics.in_flight, statistics.waiting, calls.row.waiting) == (0, 0, 0)
         assert [gauge.meter.level(monotonic()) for gauge in calls.row.gauges[1:]] == [1.0, 1000.0]
 
 
@@ -202,7 +202,7 @@ async def test_a_push_back_wakes_the_lane_when_it_is_over() -> None:
     async with serving(Limit("requests", 6000)) as calls:
         calls.start(0, 1)
         await settled()
-        assert calls.lane.push_back(calls.tickets[0], 30.0) == ("m",)
+        assert calls.lane.push_back(calls.tickets[0], 30.0).models == ("m",)
         again = anyio.Event()
 
         async def go_again() -> None:

@@ -1,0 +1,83 @@
+"""What a call needs of a limit, and how long it waits for it: with a margin for what we cannot know exactly.
+
+Our clock and the provider's differ, the first connections are slow, and calls in flight may cost more than was
+expected of them. The margin costs no rate, only a delay at the beginning.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import ErrorInfo
+from .gauge import Gauge
+from .row import Ticket
+
+__all__ = ["Guard", "need", "reserved", "too_large"]
+
+_GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
+_GUARD_MAX_S = 2.0
+_GROWTH = 1.25  # at a refusal, which also tells where the limit stands: a little is enough
+_DECAY = 0.998  # what was learned from a refusal is forgotten over a few hundred calls that went well
+_START_GUARD_S, _START_S = 0.4, 2.0  # by how much more where a burst begins, and how long until that has passed
+_DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
+
+
+def reserved(gauge: Gauge, ticket: Ticket) -> float:
+    """Units that the provider reserves for a call."""
+    output = ticket.output_tokens if ticket.max_tokens is None else ticket.max_tokens
+    return gauge.limit.reserved(ticket.input_tokens, output)
+
+
+def need(gauge: Gauge, ticket: Ticket) -> float:
+    """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
+    limit = gauge.limit
+    if limit.reserves in ("sum", "max") or limit.settles == "reserved":
+        units = reserved(gauge, ticket)
+    else:
+        units = limit.used(ticket.input_tokens, ticket.output_tokens)
+    return min(units, limit.largest)
+
+
+class Guard:
+    """The margin of one account, in seconds of refill. With `told_sent` bursts begin more gently."""
+
+    __slots__ = ("_grown_at", "_seconds", "_told_sent")
+
+    def __init__(self, *, told_sent: bool) -> None:
+        self._told_sent = told_sent
+        self._seconds = _GUARD_S
+        self._grown_at = -math.inf
+
+    def __repr__(self) -> str:
+        return f"<Guard of {self._seconds:.3f} s>"
+
+    def wait(self, gauge: Gauge, ticket: Ticket, *, now: float) -> float:
+        """Seconds until a limit has room for a call, and for what may differ from what we know."""
+        if gauge.limit.unit == "in_flight":
+            return gauge.meter.wait(1.0, now)
+        seconds = self._seconds
+        if self._told_sent:  # the first calls of a burst wait for connections, and for each other
+            seconds += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
+        doubt = 0.0
+        if gauge.limit.unit != "requests":
+            doubt = _DEVIATIONS * math.sqrt(gauge.doubt + ticket.row.estimate.variance)
+        return gauge.wait(need(gauge, ticket), now, guard=seconds, doubt=doubt)
+
+    def grow(self, ticket: Ticket, now: float) -> None:
+        """A call was refused; what was in flight already when one was before is refused for the same reason."""
+        if ticket.admitted_at >= self._grown_at:
+            self._seconds, self._grown_at = min(_GUARD_MAX_S, self._seconds * _GROWTH), now
+
+    def decay(self) -> None:
+        """A call went well."""
+        self._seconds = max(_GUARD_S, self._seconds * _DECAY)
+
+
+def too_large(gauge: Gauge, need: float) -> ErrorInfo:
+    """What is wrong with a call that no wait would let in."""
+    limit = gauge.limit
+    return ErrorInfo(
+        "bad_request",
+        f"this call needs about {need:,.0f} {limit.unit.replace('_', ' ')}, and {gauge.scope} allows "
+        f"{limit.largest:,.0f} at once ({limit.name}): shorten it, lower max_tokens, or take a model that allows more",
+    )

@@ -1,0 +1,122 @@
+"""The calls of one row that wait on behalf of one share: in their order, and by how long they have waited."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .row import Row, Ticket
+
+__all__ = ["ALONE", "Queue", "Share"]
+
+_FRONT = 32  # calls that may be looked at for one that fits where the first does not
+_LEAST_GONE = 64  # cancelled calls that may lie in a heap before it is swept
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Whose calls they are (a run, an agent of it), and its weight beside others that use the same lane."""
+
+    name: str = ""
+    weight: float = 1.0
+
+
+ALONE = Share()
+"""The share of those who do not say."""
+
+
+class Queue:
+    """Waiting tickets. Adding, taking the first and cancelling cost the same, however many wait.
+
+    A few of the first are kept in a sorted list, the others in a heap. A ticket that has left lies in the heap until
+    it comes to the top, or until half of the heap is such.
+    """
+
+    __slots__ = ("_ages", "_front", "_gone", "_heap", "_size", "row", "share")
+
+    def __init__(self, row: Row, share: Share) -> None:
+        self.row = row
+        self.share = share
+        self._front: list[Ticket] = []
+        self._heap: list[Ticket] = []
+        self._ages: deque[Ticket] = deque()  # as they came; those that have left are passed over
+        self._size = 0
+        self._gone = 0
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.row.model} {self.share.name}: {self._size} waiting>"
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, ticket: Ticket) -> None:
+        """Put a ticket in its place; one that was taken before is older than all that wait."""
+        if self._ages and ticket.number < self._ages[0].number:
+            self._ages.appendleft(ticket)
+        else:
+            self._ages.append(ticket)
+        ticket.state = "waiting"
+        self._size += 1
+        front = self._front
+        if front and ticket < front[-1]:
+            insort(front, ticket)
+            if len(front) > _FRONT:
+                heapq.heappush(self._heap, front.pop())
+        else:
+            heapq.heappush(self._heap, ticket)
+
+    def remove(self, ticket: Ticket, *, state: str) -> None:
+        """A waiting ticket leaves, whatever for."""
+        ticket.state = state
+        self._size -= 1
+        if self._front and self._front[0] is ticket:
+            del self._front[0]
+        elif ticket in self._front:
+            self._front.remove(ticket)
+        else:
+            self._gone += 1
+            if self._gone > max(_LEAST_GONE, len(self._heap) // 2):
+                self._sweep()
+        while self._ages and self._ages[0].state != "waiting":
+            self._ages.popleft()
+
+    def head(self) -> Ticket:
+        """The first in order. There must be one."""
+        if not self._front:
+            self._refill()
+        return self._front[0]
+
+    def oldest(self) -> Ticket:
+        """Who has waited longest. There must be one."""
+        while self._ages[0].state != "waiting":
+            self._ages.popleft()
+        return self._ages[0]
+
+    def next_ones(self) -> list[Ticket]:
+        """A few that follow the first, in order."""
+        if len(self._front) < _FRONT // 2:
+            self._refill()
+        return self._front[1:]
+
+    def _refill(self) -> None:
+        while self._heap and len(self._front) < _FRONT:
+            ticket = heapq.heappop(self._heap)
+            if ticket.state == "waiting":
+                self._front.append(ticket)
+            else:
+                self._gone = max(0, self._gone - 1)
+
+    def _sweep(self) -> None:
+        self._heap = list(self._waiting_in(self._heap))
+        heapq.heapify(self._heap)
+        self._ages = deque(self._waiting_in(self._ages))
+        self._gone = 0
+
+    @staticmethod
+    def _waiting_in(tickets: list[Ticket] | deque[Ticket]) -> Iterator[Ticket]:
+        return (ticket for ticket in tickets if ticket.state == "waiting")
