@@ -9,11 +9,13 @@ import anyio.abc
 import httpx
 
 from ..catalog import Catalog, ResolvedModel
+from ..catalog.resolve import accounts_of
 from ..client.endpoint import Endpoint
-from ..client.route import Route
+from ..client.route import Accounts, Route
 from ..client.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, default_http
 from ..limits.lane import Lane
 from ..limits.statistics import LaneStatistics
+from ..simulate.behaviour import served_by
 from ..simulate.provider import SimulatedProvider
 from ..simulate.transport import InProcessTransport
 
@@ -40,33 +42,39 @@ class Endpoints:
         self._hooks = event_hooks
         self._timeouts = timeouts
         self._lanes: dict[tuple[str, str], Lane] = {}
-        self._by_account: dict[str, Lane] = {}
-        self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._backlogs: dict[str, tuple[Lane, ...]] = {}  # the lanes that pull from each
+        self._pulling: dict[str, list[str]] = {}  # the backlogs that each account pulls from
+        self._accounts: dict[str, Accounts] = {}
         self._routes: dict[tuple[str, ...], Route] = {}
         self._transports: dict[str, Transport] = {}
 
     def __repr__(self) -> str:
-        return f"<Endpoints {', '.join(self._endpoints) or 'none yet'}>"
+        return f"<Endpoints {', '.join(self._accounts) or 'none yet'}>"
 
     def route(self, models: Sequence[str]) -> Route:
         """The route over these models, in this order. Raises UserError for a name that nobody serves."""
         key = tuple(models)
         if key not in self._routes:
-            endpoints = [endpoint for name in key for endpoint in self._of(name)]
-            self._routes[key] = Route(", ".join(key), endpoints)
+            self._routes[key] = Route(", ".join(key), [self._of(name) for name in key])
         return self._routes[key]
 
     def knows(self, name: str) -> bool:
         """Whether a model has been asked for before, so that nothing need be read for it."""
-        return name in self._endpoints
+        return name in self._accounts
 
-    def _of(self, name: str) -> tuple[Endpoint, ...]:
-        if name not in self._endpoints:
-            self._endpoints[name] = tuple(
-                Endpoint(model, self._lane(model), self._transport(model), timeouts=self._timeouts)
-                for model in self.catalog.resolve(name)
+    def _of(self, name: str) -> Accounts:
+        if name not in self._accounts:
+            accounts = self._accounts[name] = Accounts(
+                [
+                    Endpoint(model, self._lane(model), self._transport(model), timeouts=self._timeouts)
+                    for model in self.catalog.resolve(name)
+                ]
             )
-        return self._endpoints[name]
+            if accounts.name not in self._backlogs:
+                self._backlogs[accounts.name] = accounts.lanes
+                for lane in accounts.lanes:
+                    self._pulling.setdefault(lane.account, []).append(accounts.name)
+        return self._accounts[name]
 
     def _lane(self, model: ResolvedModel) -> Lane:
         key = (model.base_url, model.account)
@@ -75,12 +83,11 @@ class Endpoints:
                 model.account, model.limits_of("account"), simulated=model.simulated,
                 told_sent=not self._in_process(model),
             )  # fmt: skip
-            self._by_account.setdefault(model.account, self._lanes[key])
             self._services.start_soon(self._lanes[key].serve, name=f"lane {model.account}")
         return self._lanes[key]
 
     def _transport(self, model: ResolvedModel) -> Transport:
-        kind = f"{_IN_PROCESS}:{model.provider}" if self._in_process(model) else "network"
+        kind = f"{_IN_PROCESS}:{model.account}" if self._in_process(model) else "network"
         if kind not in self._transports:
             self._transports[kind] = Transport(self._http(kind, model), event_hooks=self._hooks)
         return self._transports[kind]
@@ -90,13 +97,18 @@ class Endpoints:
 
     def _http(self, kind: str, model: ResolvedModel) -> httpx.AsyncBaseTransport:
         if kind != "network":
-            provider = SimulatedProvider.of(self.catalog.provider(model.provider), seed=self._seed)
-            return InProcessTransport(provider)
+            account = accounts_of(self.catalog.provider(model.provider).spec)[model.account]
+            return InProcessTransport(SimulatedProvider(served_by(account, seed=self._seed)))
         return self._given if self._given is not None else default_http()
 
-    def lane_of_account(self, account: str) -> Lane | None:
-        """The lane of an account, if one has been made."""
-        return self._by_account.get(account)
+    def room(self, backlog: str) -> int | None:
+        """How many calls of a backlog may be live: the sum over the lanes that pull from it. None if there are none."""
+        lanes = self._backlogs.get(backlog)
+        return None if lanes is None else sum(lane.room() for lane in lanes)
+
+    def backlogs(self, account: str) -> Sequence[str]:
+        """The backlogs from which an account's lane pulls: its own, and those that it shares with other accounts."""
+        return self._pulling.get(account, ())
 
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """How every lane stands now."""

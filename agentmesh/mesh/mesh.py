@@ -26,7 +26,6 @@ from ..events import Event, RunStarted
 from ..flow.graph import Node
 from ..journal import Journal, NullJournal, new_run_id
 from ..keys import key_of
-from ..limits.lane import Lane
 from ..limits.statistics import LaneStatistics
 from ..messages import Settings
 from ..outcome import Outcome
@@ -158,9 +157,13 @@ class Mesh:
         """Whether nothing need be read any more before these models are asked."""
         return all(self._endpoints.knows(name) or self.catalog.has_resolved(name) for name in models)
 
-    def lane(self, account: str) -> Lane | None:
-        """The lane of an account, once something has been asked of it."""
-        return self._endpoints.lane_of_account(account)
+    def room(self, backlog: str) -> int | None:
+        """How many calls of a backlog may be live, once something has been asked of the accounts that pull from it."""
+        return self._endpoints.room(backlog)
+
+    def backlogs(self, account: str) -> Sequence[str]:
+        """The backlogs from which the lane of an account pulls."""
+        return self._endpoints.backlogs(account)
 
     def statistics(self) -> tuple[LaneStatistics, ...]:
         """How every lane stands now."""

@@ -183,7 +183,10 @@ class Run:
         return self._keys.setdefault(task, Keys()).unique(key)
 
     def lane_of(self, models: Sequence[str]) -> str:
-        """The account in whose lane calls of these models wait. Raises UserError for a model nobody serves."""
+        """The backlog in which calls of these models wait: an account, or several that share the work (`a#1+a#2`).
+
+        Raises UserError for a model nobody serves.
+        """
         return self.mesh.route(models).lane
 
     async def _perform(self, node: Node) -> Outcome | None:
@@ -198,11 +201,12 @@ class Run:
             return _PYTHON_LIVE
         if lane == UNDECIDED_LANE:
             return LOOK_AHEAD
-        found = self.mesh.lane(lane)
-        return math.inf if found is None else found.room()
+        room = self.mesh.room(lane)
+        return math.inf if room is None else room
 
     def _pull(self, account: str) -> None:
-        self.runner.pull(account)  # a call has left the lane's queue: there is room for one more
+        for backlog in self.mesh.backlogs(account):  # a call has left the lane's queue: there is room for one more
+            self.runner.pull(backlog)
 
     # --- the end
 

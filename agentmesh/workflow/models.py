@@ -99,6 +99,7 @@ def problem_of_model(catalog: Catalog, *, keys: bool = True) -> Resolve:
             found = catalog.resolve(name, keys=keys)
         except UserError as error:
             return str(error)
-        return next((model.key_problem for model in found if keys and model.key_problem), None)
+        problems = [model.key_problem for model in found]
+        return problems[0] if keys and all(problems) else None  # of several accounts, one that has its key will do
 
     return problem
