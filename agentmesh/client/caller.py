@@ -11,6 +11,7 @@ from ..clock import monotonic
 from ..errors import ErrorKind
 from ..events import Emit
 from ..limits.admission import OrderKey
+from ..limits.queue import ALONE, Share
 from ..messages import Finish
 from ..outcome import Usage
 from .budget import Budgets
@@ -102,7 +103,7 @@ class Caller:
 
     `kind` groups calls whose replies are of like length (a task's name); `order` is their place in the lane; `number`
     gives the next call number of the run; `durable` waits until everything emitted so far is on disk; once `halted`
-    says so, nothing new is sent.
+    says so, nothing new is sent. `share` is on whose behalf it waits in the lane.
     """
 
     address: str
@@ -120,3 +121,4 @@ class Caller:
     tally: Tally = field(default_factory=Tally)
     keep_content: bool = True
     halted: Callable[[], bool] = lambda: False
+    share: Share = ALONE

@@ -153,7 +153,8 @@ class Endpoint:
                 if ticket is None:
                     admitted = await self.lane.admit(
                         self._row, characters=characters, kind=caller.kind,
-                        max_tokens=request.settings.max_tokens, order=caller.order, guest=guest,
+                        max_tokens=request.settings.max_tokens, order=caller.order, share=caller.share,
+                        guest=guest,
                     )  # fmt: skip
                 else:
                     await self.lane.admit_again(ticket)
