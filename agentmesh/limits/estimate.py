@@ -77,6 +77,11 @@ class TokenEstimate:
         """The mean square of the tokens by which a call exceeds its estimate."""
         return self._square
 
+    @property
+    def blind(self) -> bool:
+        """Whether no reply has been seen yet: then all estimates may be wrong in the same direction."""
+        return self._seen == 0
+
     def observe(
         self, kind: str, characters: int, *, estimated: float, input_tokens: int | None, output_tokens: int | None
     ) -> None:

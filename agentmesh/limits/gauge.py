@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -34,12 +35,13 @@ class Gauge:
 
     __slots__ = (
         "_bound_s", "_busy", "_cells", "_first", "_level_s", "_lows", "_others", "_stamp", "_used", "begun", "doubt",
-        "full_at", "limit", "meter", "scope", "told", "written",
+        "figure_at", "full_at", "limit", "meter", "scope", "told", "written",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
         self.limit = self.written = limit
         self.told = False
+        self.figure_at = -math.inf  # when the call was sent whose answer told this figure
         self.scope = scope
         self._others = Others(now)
         self._lows = Lows()
@@ -87,13 +89,19 @@ class Gauge:
         """The provider told how much was left, at some time after it was asked at `since` by a call with this hold."""
         before = hold.level - (self._others.shifted - hold.shifted)
         level = self.meter.level(now)
-        lowest, highest = min(before, level), max(before, level)
+        # What has been corrected since may have been so then already, or not: both are allowed for.
+        lowest, highest = min(before, level), max(hold.level, level)
         if remaining + within < lowest:
             lowest = min(lowest, self._lows.since(since))
         off = self._others.correct(
             self.meter, now, remaining=remaining, within=within, lowest=lowest, highest=highest
         )  # fmt: skip
         if off:
+            self._lows.shift(off)
+
+    def empty(self, level: float, now: float) -> None:
+        """A refusal shows that not more than `level` is left."""
+        if off := self._others.refused(self.meter, now, level=level):
             self._lows.shift(off)
 
     def adopt(self, limit: Limit, now: float) -> None:

@@ -19,6 +19,7 @@ _GUARD_MAX_S = 2.0
 _GROWTH = 1.25  # at a refusal, which also tells where the limit stands: a little is enough
 _DECAY = 0.998  # what was learned from a refusal is forgotten over a few hundred calls that went well
 _START_GUARD_S, _START_S = 0.4, 2.0  # by how much more where a burst begins, and how long until that has passed
+_BLIND = 0.15  # of what goes at once, before the first reply: by how much texts differ in characters per token
 _DEVIATIONS = 2.0  # standard deviations kept spare for what calls in flight may cost beyond their estimates
 
 
@@ -60,7 +61,10 @@ class Guard:
             seconds += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
         doubt = 0.0
         if gauge.limit.unit != "requests":
-            doubt = _DEVIATIONS * math.sqrt(gauge.doubt + ticket.row.estimate.variance)
+            estimate = ticket.row.estimate
+            doubt = _DEVIATIONS * math.sqrt(gauge.doubt + estimate.variance)
+            if estimate.blind:
+                doubt = max(doubt, _BLIND * gauge.limit.capacity)
         return gauge.wait(need(gauge, ticket), now, guard=seconds, doubt=doubt)
 
     def grow(self, ticket: Ticket, now: float) -> None:

@@ -41,9 +41,11 @@ def hear(ticket: Ticket, told: Sequence[Told], *, now: float) -> list[Adopted]:
             if (new := _learn(ticket, one, now=now)) is not None:
                 adopted.append(Adopted(new.scope, new.limit, None))
             continue
-        if one.limit is not None and _differ(one.limit, gauge.limit.limit) and not _keeps(gauge.limit, one.limit):
-            adopted.append(Adopted(gauge.scope, _with_figure(gauge.limit, one.limit), gauge.limit))
-            gauge.adopt(adopted[-1].limit, now)
+        if one.limit is not None and ticket.sent_at >= gauge.figure_at:  # an older call's answer tells older figures
+            gauge.figure_at = ticket.sent_at
+            if _differ(one.limit, gauge.limit.limit) and not _keeps(gauge.limit, one.limit):
+                adopted.append(Adopted(gauge.scope, _with_figure(gauge.limit, one.limit), gauge.limit))
+                gauge.adopt(adopted[-1].limit, now)
         hold = next((hold for hold in ticket.held if hold.gauge is gauge), None)
         if one.remaining is not None and hold is not None:
             gauge.hear(hold, now, remaining=one.remaining, within=one.within, since=ticket.sent_at)

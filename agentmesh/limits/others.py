@@ -16,6 +16,7 @@ from .meter import Meter
 __all__ = ["Lows", "Others"]
 
 _LEARN_S = 10.0  # how long it takes to believe in what others use per second
+_LEARN_MIN_S = 1.0  # and at the least, when figures have only begun to come
 _MOST = 0.9  # of a limit: something is left for us
 _WEIGHT = 0.05  # of the newest figure, in how far figures were off
 _DEVIATIONS = 2.0  # standard deviations that are kept spare for what others may have used meanwhile
@@ -54,7 +55,7 @@ class Others:
     `shifted` is the sum of all corrections: levels that were noted before one are lower by it.
     """
 
-    __slots__ = ("_at", "_owed", "_square", "rate", "shifted")
+    __slots__ = ("_at", "_first", "_owed", "_square", "rate", "shifted")
 
     def __init__(self, now: float) -> None:
         self.rate = 0.0  # units per second that others use
@@ -62,6 +63,7 @@ class Others:
         self._owed = 0.0  # units taken for others that figures may give back
         self._square = 0.0  # mean of the squares of what figures had to correct
         self._at = now
+        self._first: float | None = None  # when the first figure came
 
     def __repr__(self) -> str:
         return f"<Others {self.rate:.3g} per second>"
@@ -85,22 +87,41 @@ class Others:
 
         Returns by how many units the count was too high.
         """
+        if self._first is None:
+            self._first = now
         off = 0.0
         if remaining + within + _ROUNDED < lowest:
             off = lowest - remaining - within - _ROUNDED
             meter.take(off, now)
-            self._owed += off
-            self.shifted += off
         elif remaining - within > highest:
             off = -min(remaining - within - highest, self._owed)
             meter.give(-off, now)
-            self._owed += off
-            self.shifted += off
-        self.rate = min(max(0.0, self.rate + off / _LEARN_S), _MOST * meter.limit.per_second)
-        self._square += _WEIGHT * (off * off - self._square)
+        self._learn(meter, off, now=now)
         return off
+
+    def refused(self, meter: Meter, now: float, *, level: float) -> float:
+        """A call was refused: not more than this was left. Returns by how many units the count was too high.
+
+        Only where figures come too is it believed to be the work of others: else nothing would ever correct that.
+        """
+        off = max(0.0, meter.level(now) - level)
+        meter.lower(level, now)
+        if self._first is None:
+            return 0.0
+        self._learn(meter, off, now=now)
+        return off
+
+    def _learn(self, meter: Meter, off: float, *, now: float) -> None:
+        assert self._first is not None
+        self._owed += off
+        self.shifted += off
+        seconds = min(_LEARN_S, max(_LEARN_MIN_S, now - self._first))
+        self.rate = min(max(0.0, self.rate + off / seconds), _MOST * meter.limit.per_second)
+        self._square += _WEIGHT * (off * off - self._square)
 
     @property
     def spare(self) -> float:
         """Units to keep for what others may use before the next figure comes."""
-        return _DEVIATIONS * math.sqrt(self._square)
+        if not self.rate:
+            return 0.0
+        return _ROUNDED + _DEVIATIONS * math.sqrt(self._square)

@@ -60,7 +60,7 @@ def freeze(ticket: Ticket, seconds: float, *, now: float, unit: str | None, rows
     emptied = [g for g in row.gauges if _may_have_refused(g.limit, seconds) and (not named or id(g) in named)]
     for gauge in emptied:  # when the wait is over, one call of this size fits, and not more
         units = min(need(gauge, ticket), gauge.limit.capacity)
-        gauge.meter.lower(units - seconds * gauge.limit.per_second, now)
+        gauge.empty(units - seconds * gauge.limit.per_second, now)
     shared = {id(gauge) for gauge in row.gauges if gauge.limit.unit != "in_flight"}
     concerned = [one for one in rows if one is row or not shared.isdisjoint(id(gauge) for gauge in one.gauges)]
     for one in concerned:

@@ -115,7 +115,7 @@ def test_calls_that_were_in_flight_together_teach_the_guard_once() -> None:
 def test_calls_that_wait_are_expected_to_be_as_long_as_the_replies_that_came_meanwhile() -> None:
     admission, row = lane(Limit("tokens", 60_000), waiting=100)  # 10,000 at once, 1,000 a second
     going = admitted(admission, 0.0)
-    assert len(going) == 19  # 100 tokens each, and a reply that is guessed to be long
+    assert len(going) == 16  # 100 tokens each, a reply that is guessed to be long, and what all may differ by
     for ticket in going:
         admission.settle(ticket, 0.0, input_tokens=100, output_tokens=10)
     assert len(admitted(admission, 0.0)) > 60
