@@ -24,7 +24,7 @@ from ..errors import CallFailed
 from ..rates import Limit, Told
 from .aimd import InFlightWindow, Outcome
 from .gauge import Gauge
-from .guard import Guard, need, reserved, too_large
+from .guard import Guard, need, recount, reserved, too_large
 from .hearing import Adopted, hear
 from .look import Look
 from .queue import ALONE, Queue, Share
@@ -227,7 +227,8 @@ class Admission:
     def _let_go(self, ticket: Ticket, look: Look) -> None:
         row, now = ticket.row, look.now
         row.queues[ticket.share.name].remove(ticket, state="admitted")
-        ticket.doubt, ticket.suspect = row.estimate.variance, None
+        ticket.doubt, ticket.blind = row.estimate.variance(ticket.input_tokens), row.estimate.blind
+        ticket.suspect = None
         seconds = 0.0
         for gauge in row.gauges:
             units = need(gauge, ticket)
@@ -301,6 +302,7 @@ class Admission:
         known = outcome == "success" and input_tokens is not None
         if outcome == "success":
             self._guard.decay()
+        blind = row.estimate.blind
         if known:
             row.estimate.observe(
                 ticket.kind, ticket.characters, estimated=ticket.expected,
@@ -316,6 +318,8 @@ class Admission:
                 gauge.release(held - counted, now, since=since)
                 gauge.release(counted - limit.used(input_tokens, output_tokens or 0), now, since=since)
         self._leave(ticket, now, outcome)
+        if blind and not row.estimate.blind:
+            recount(row, now)
 
     def cancel(self, ticket: Ticket, now: float) -> None:
         """A call that will not be sent leaves nothing behind, waiting or already admitted."""

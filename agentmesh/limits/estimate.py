@@ -10,6 +10,7 @@ __all__ = ["EstimateState", "TokenEstimate"]
 
 _CHARACTERS_PER_TOKEN = 4.0  # what English text comes to with today's tokenizers; a start, corrected by the first reply
 _OUTPUT_GUESS = 400.0  # tokens of a reply of a kind not seen yet, where no max_tokens is set
+_SPREAD = 0.05  # how differently texts come to tokens, as a share, before anything is known
 _MEMORY = 0.1  # weight of the newest observation: about the last twenty calls count
 
 
@@ -24,10 +25,11 @@ class EstimateState:
     outputs: Mapping[str, float]
     variance: float
     seen: int
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         if not (
-            self.ratio > 0 and self.variance >= 0 and self.seen >= 0 and min(self.outputs.values(), default=0) >= 0
+            self.ratio > 0 and min(self.variance, self.spread) >= 0 and self.seen >= 0 and min(self.outputs.values(), default=0) >= 0
         ):
             raise ValueError("an estimate of tokens is made of numbers above 0")
 
@@ -37,16 +39,18 @@ class TokenEstimate:
 
     Input: characters divided by a calibrated ratio. Output: the mean of the same kind of call before (or of all calls
     of the endpoint, for a kind not seen yet), never more than `max_tokens`. `variance` is the mean square of how far
-    estimates of the whole call were below the truth: what a lane keeps spare for each call in flight.
+    estimates were below the truth, in proportion to the input and as such for the output: what a lane keeps spare for
+    each call in flight.
     """
 
-    __slots__ = ("_outputs", "_ratio", "_seen", "_square")
+    __slots__ = ("_outputs", "_ratio", "_seen", "_spread", "_square")
 
     def __init__(self) -> None:
         self._ratio = _CHARACTERS_PER_TOKEN
         self._outputs: dict[str, float] = {}
         self._seen = 0
-        self._square = 0.0
+        self._square = 0.0  # of tokens of output
+        self._spread = _SPREAD * _SPREAD  # of shares of the input
 
     def __repr__(self) -> str:
         return f"<TokenEstimate {self._ratio:.2f} characters per token, {self._seen} replies seen>"
@@ -56,12 +60,12 @@ class TokenEstimate:
         """An estimate that goes on with what an earlier one has learned."""
         estimate = cls()
         estimate._ratio, estimate._square, estimate._seen = state.ratio, state.variance, state.seen
-        estimate._outputs = dict(state.outputs)
+        estimate._outputs, estimate._spread = dict(state.outputs), state.spread
         return estimate
 
     def state(self) -> EstimateState:
         """What was learned, to be kept."""
-        return EstimateState(self._ratio, dict(self._outputs), self._square, self._seen)
+        return EstimateState(self._ratio, dict(self._outputs), self._square, self._seen, self._spread)
 
     def input(self, characters: int) -> float:
         """Tokens of a request of this many characters."""
@@ -72,10 +76,9 @@ class TokenEstimate:
         learned = self._outputs.get(kind, self._outputs.get("", _OUTPUT_GUESS))
         return learned if max_tokens is None else min(learned, max_tokens)
 
-    @property
-    def variance(self) -> float:
-        """The mean square of the tokens by which a call exceeds its estimate."""
-        return self._square
+    def variance(self, input_tokens: float) -> float:
+        """The mean square of the tokens by which a call with so much input exceeds its estimate."""
+        return self._square + self._spread * input_tokens * input_tokens
 
     @property
     def blind(self) -> bool:
@@ -86,15 +89,19 @@ class TokenEstimate:
         self, kind: str, characters: int, *, estimated: float, input_tokens: int | None, output_tokens: int | None
     ) -> None:
         """Learn from a reply. `estimated` are the tokens that were expected of the whole call."""
+        weight = 1.0 if self.blind else _MEMORY
+        over_input = 0.0
         if input_tokens and characters:
-            ratio = characters / input_tokens
-            weight = 1.0 if self._seen == 0 else _MEMORY
-            self._ratio += weight * (ratio - self._ratio)
+            expected = characters / self._ratio
+            over_input = max(0.0, input_tokens - expected)
+            if not self.blind:
+                self._spread += _MEMORY * ((over_input / expected) ** 2 - self._spread)
+            self._ratio += weight * (characters / input_tokens - self._ratio)
         if output_tokens is not None:
             for name in (kind, ""):
                 known = self._outputs.get(name)
                 self._outputs[name] = output_tokens if known is None else known + _MEMORY * (output_tokens - known)
         if input_tokens is not None and output_tokens is not None:
-            over = max(0.0, input_tokens + output_tokens - estimated)
-            self._square += (1.0 if self._seen == 0 else _MEMORY) * (over * over - self._square)
+            over = max(0.0, input_tokens + output_tokens - estimated - over_input)
+            self._square += weight * (over * over - self._square)
         self._seen += 1

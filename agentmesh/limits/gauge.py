@@ -15,6 +15,7 @@ from .window import SlidingWindow
 __all__ = ["Gauge", "Hold"]
 
 _RECENT_S = 10
+_DOUBTS = 2.0  # standard deviations of what calls in flight may differ from their estimates, that teach nothing
 _SPARE_SHARE = 0.25  # of what goes at once: a lane that can foresee nothing at all still goes on
 
 
@@ -89,6 +90,8 @@ class Gauge:
         """The provider told how much was left, at some time after it was asked at `since` by a call with this hold."""
         before = hold.level - (self._others.shifted - hold.shifted)
         level = self.meter.level(now)
+        if self.limit.unit != "requests":
+            within += _DOUBTS * math.sqrt(self.doubt)
         # What has been corrected since may have been so then already, or not: both are allowed for.
         lowest, highest = min(before, level), max(hold.level, level)
         if remaining + within < lowest:

@@ -10,9 +10,9 @@ import math
 
 from ..errors import ErrorInfo
 from .gauge import Gauge
-from .row import Ticket
+from .row import Row, Ticket
 
-__all__ = ["Guard", "need", "reserved", "too_large"]
+__all__ = ["Guard", "need", "recount", "reserved", "too_large"]
 
 _GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
 _GUARD_MAX_S = 2.0
@@ -39,6 +39,20 @@ def need(gauge: Gauge, ticket: Ticket) -> float:
     return min(units, limit.largest)
 
 
+def recount(row: Row, now: float) -> None:
+    """The first reply has shown how good estimates are: count the calls in flight by what is known now."""
+    for ticket in row.flying:
+        ticket.estimate()
+        doubt, ticket.doubt = ticket.doubt, row.estimate.variance(ticket.input_tokens)
+        for number, hold in enumerate(ticket.held):
+            gauge = hold.gauge
+            gauge.doubt = max(0.0, gauge.doubt + ticket.doubt - doubt)
+            if "tokens" in gauge.limit.unit:
+                units = need(gauge, ticket)
+                gauge.release(hold.units - units, now, since=ticket.admitted_at)
+                ticket.held[number] = hold._replace(units=units)
+
+
 class Guard:
     """The margin of one account, in seconds of refill. With `told_sent` bursts begin more gently."""
 
@@ -62,7 +76,7 @@ class Guard:
         doubt = 0.0
         if gauge.limit.unit != "requests":
             estimate = ticket.row.estimate
-            doubt = _DEVIATIONS * math.sqrt(gauge.doubt + estimate.variance)
+            doubt = _DEVIATIONS * math.sqrt(gauge.doubt + estimate.variance(ticket.input_tokens))
             if estimate.blind:
                 doubt = max(doubt, _BLIND * gauge.limit.capacity)
         return gauge.wait(need(gauge, ticket), now, guard=seconds, doubt=doubt)

@@ -48,7 +48,8 @@ def hear(ticket: Ticket, told: Sequence[Told], *, now: float) -> list[Adopted]:
                 gauge.adopt(adopted[-1].limit, now)
         hold = next((hold for hold in ticket.held if hold.gauge is gauge), None)
         if one.remaining is not None and hold is not None:
-            gauge.hear(hold, now, remaining=one.remaining, within=one.within, since=ticket.sent_at)
+            if "tokens" not in one.unit or not ticket.blind:
+                gauge.hear(hold, now, remaining=one.remaining, within=one.within, since=ticket.sent_at)
             if one.remaining + one.within < hold.units:
                 ticket.suspect = one.unit
             elif ticket.suspect is None:

@@ -44,6 +44,7 @@ class Ticket:
     passed_s: float = 0.0
     admitted_at: float = 0.0
     sent_at: float = 0.0
+    blind: bool = False  # whether it was admitted before any reply had shown how good estimates are
     suspect: str | None = None  # of what there was too much if it was refused, as far as headers show it
     doubt: float = 0.0  # variance of what it may cost beyond its estimate, in tokens squared
     held: list[Hold] = field(default_factory=list)
