@@ -437,9 +437,9 @@ async def test_each_error_of_aiohttp_becomes_ours(
 ) -> None:
     error = made(kind)
 
-    async def request(session: Any, *args: Any, trace_request_ctx: Any, **options: Any) -> None:
+    async def request(session: Any, *args: Any, data: Any, **options: Any) -> None:
         if sent:
-            trace_request_ctx.note()
+            data.sent.note()
         raise error
 
     http = default_http()
