@@ -1,22 +1,31 @@
 """The two faces of time, and the one door to threads.
 
 Waiting goes by the monotonic face, dates by the wall face. All waiting goes through anyio, so a virtual event loop (or
-trio's `MockClock`) moves the whole program; all threads pass `in_thread`, which counts them, so that a virtual clock
-knows when something real is still pending.
+trio's `MockClock`) moves the whole program; all threads pass `in_thread` or belong to a `Worker`, which count what they
+do, so that a virtual clock knows when something real is still pending.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
+import threading
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 
-__all__ = ["beside_loop", "in_thread", "monotonic", "on_asyncio", "sleep", "threads_pending", "wall"]
+__all__ = [
+    "Alarm", "Worker", "beside_loop", "in_thread", "monotonic", "on_asyncio", "sleep", "threads_pending", "wall",
+]  # fmt: skip
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +68,122 @@ async def in_thread(function: Callable[..., T], *args: Any, limiter: anyio.Capac
         return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
     finally:
         _pending -= 1
+
+
+class Alarm:
+    """Calls `ring` in the event loop at the time for which it was set last; a tenth of the cost of a task that waits.
+
+    `serve` must run as long as it shall ring. Times are those of `monotonic`. `ring` should raise nothing.
+    """
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.at = math.inf
+        self._ring = ring
+        self._timer: asyncio.TimerHandle | None = None
+        self._changed = anyio.Event()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Alarm at {self.at:g}>"
+
+    def set(self, at: float) -> None:
+        """Ring then, and not when it was to ring before; infinity: not at all."""
+        if at == self.at:
+            return
+        self.at = at
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not on_asyncio():
+            self._changed.set()
+        elif at < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(at, self._rings)
+
+    def _rings(self) -> None:
+        self.at, self._timer = math.inf, None
+        self._ring()
+
+    async def serve(self) -> None:
+        """Until `close`: see to it that it rings, where the event loop has no timers to do it (trio)."""
+        try:
+            while not self._closed:
+                self._changed = anyio.Event()
+                at = math.inf if on_asyncio() else self.at
+                with anyio.move_on_after(None if at == math.inf else at - monotonic()) as waiting:
+                    await self._changed.wait()
+                if waiting.cancelled_caught:
+                    self._rings()
+        finally:
+            self.set(math.inf)
+
+    def close(self) -> None:
+        """Let `serve` end."""
+        self._closed = True
+        self._changed.set()
+
+
+class Worker:
+    """A thread of somebody's own, for functions that block, one after another; it lives until `close`.
+
+    For who has something to do again and again: with nothing else going on, `in_thread` takes 350 us of CPU each time
+    and this takes 110. Nothing of the caller's context is known in the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._end: weakref.finalize[[None], Worker] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self._name}>"
+
+    def do(self, function: Callable[[], T], *, then: Callable[[T | None, BaseException | None], None]) -> None:
+        """Have a function done; `then` gets what it returned or raised, in the event loop. Nothing interrupts it."""
+        global _pending
+        if self._end is None or not self._end.alive:
+            threading.Thread(target=_work_off, args=(self._work,), name=self._name, daemon=True).start()
+            self._end = weakref.finalize(self, self._work.put, None)
+        _pending += 1
+        self._work.put(partial(_do, function, then, _door()))
+
+    def close(self) -> None:
+        """Let the thread end when it has done what it was given. May be called again."""
+        if self._end is not None:
+            self._end()
+
+
+def _work_off(work: SimpleQueue[Callable[[], None] | None]) -> None:
+    """A worker's thread. It knows only the queue, so that a worker that is forgotten ends it, too."""
+    while (do := work.get()) is not None:
+        do()
+        del do  # the next may be long in coming
+
+
+def _door() -> Callable[..., object]:
+    """What has a function called in the event loop that runs here, from any thread."""
+    if on_asyncio():
+        return asyncio.get_running_loop().call_soon_threadsafe
+    return partial(anyio.from_thread.run_sync, token=anyio.lowlevel.current_token())
+
+
+def _do(
+    function: Callable[[], T], then: Callable[[T | None, BaseException | None], None], door: Callable[..., object]
+) -> None:
+    value, error = None, None
+    try:
+        value = function()
+    except BaseException as raised:  # noqa: BLE001 - it is told to who asked for it
+        error = raised
+    try:
+        door(_done, then, value, error)
+    except RuntimeError:  # the loop has ended: nobody waits for it
+        _done(lambda value, error: None, value, error)
+
+
+def _done(then: Callable[[T | None, BaseException | None], None], value: T | None, error: BaseException | None) -> None:
+    global _pending
+    _pending -= 1
+    then(value, error)
 
 
 def beside_loop(function: Callable[[], T]) -> T:

@@ -83,13 +83,14 @@ class Stopwatch:
 
 @dataclass(eq=False, slots=True)
 class Tally:
-    """What a task's calls have cost so far. `usd` is None once a price was unknown."""
+    """What a task's calls have cost so far. `usd` is None once a price was unknown; `calls` are their numbers."""
 
     usage: Usage = Usage()
     usd: float | None = 0.0
     attempts: int = 0
     model: str | None = None
     finish: Finish | None = None
+    calls: list[int] = field(default_factory=list)
 
     def add(self, usage: Usage, usd: float | None) -> None:
         """Count one attempt."""

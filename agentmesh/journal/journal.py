@@ -1,12 +1,14 @@
 """The journal of a run while it is being written: append in the event loop, commit in groups on one thread.
 
-How it works. `append` encodes an event and puts it into the newest group; it never waits. `serve` takes the oldest
-group to a thread and commits it. While it is away, everything that comes in makes the next group, so that a slow disk
-gets larger groups and a fast one shorter waits, without a window to tune. Everybody who waits in `durable` waits for
-their own group's one event, and so wakes once.
+How it works. `append` encodes an event and puts it into the newest group; it never waits. A thread commits the oldest
+group when it is due. While it is away, everything that comes in makes the next group, so that a slow disk gets larger
+groups and a fast one shorter waits. Everybody who waits in `durable` waits for their own group's one event, and so
+wakes once. Only one group is ever away, so the connection has one thread at a time.
 
-Only one group is ever away, whoever takes it (`serve`, or `aclose` for what is left), because taking one needs `_turn`;
-and it is away in a shielded scope, because a thread cannot be called back. So the connection has one thread at a time.
+A commit costs CPU (0.5 ms and two thread switches, when little is going on), so there is none that nobody needs. A
+group is due at once when somebody waits in `durable`, or when it has grown large. What nobody waits for goes with the
+next commit, 0.1 s later at the latest; so does what is waited for with patience, 0.1 s after the last commit at the
+latest. Then calls that follow each other closely take one commit each, that of their intent.
 
 A disk error ends it: the group that met it and all that wait are given up, and every waiter and the owner are told.
 """
@@ -14,13 +16,15 @@ A disk error ends it: the group that met it and all that wait are given up, and 
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
 
-from ..clock import in_thread, monotonic, wall
+from ..clock import Alarm, Worker, in_thread, monotonic, wall
 from ..errors import AgentmeshError, UserError
 from ..events import Event, RunStatus
 from .encode import Row, encode
@@ -30,6 +34,8 @@ from .tally import Tally
 __all__ = ["Journal", "JournalStatistics", "NullJournal"]
 
 _GROUP_RECORDS = 2000  # the most that one commit takes, so that no waiter waits for ever more
+_GROUP_BYTES = 1_000_000  # a group of this weight waits for nobody
+_LINGER_S = 0.1  # longer than from call to call at the rates where commits cost most, too short for anybody to notice
 _ROOM_BYTES = 16_000_000  # pending above this: a disk that is slower than the run must slow the run
 _ROW_BYTES = 200  # what a row weighs beside its body, in memory
 _SUMMARY_SECONDS = 1.0  # between two summaries; a reader counts what came after the last one
@@ -48,8 +54,9 @@ class JournalStatistics:
 
 @dataclass(slots=True)
 class _Group:
-    """Rows that one commit will take. `last` is the number of the newest."""
+    """Rows that one commit will take at `due`. `last` is the number of the newest."""
 
+    due: float
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
     last: int = 0
@@ -69,14 +76,15 @@ class Journal:
         self._groups: deque[_Group] = deque()  # the oldest first; one that is away stays until it is on disk
         self._away = False
         self._tally = Tally()
-        self._summarised_at = float("-inf")
+        self._summarised_at = -math.inf
         self._appended = self._durable = 0
         self._pending = self._written = self._commits = 0
-        self._turn = anyio.Lock()
-        self._limiter = anyio.CapacityLimiter(1)  # its own, so that busy tools cannot keep it waiting
-        self._work = anyio.Event()
+        self._finishing = anyio.Lock()
+        self._thread = Worker(f"journal {run_id}")
+        self._alarm = Alarm(self._commit_due)
+        self._committed_at = -math.inf
         self._failure: str | None = None
-        self._cause: Exception | None = None
+        self._cause: BaseException | None = None
         self._owner_knows = False
         self._closing = False
 
@@ -113,19 +121,57 @@ class Journal:
         group.weight += weight
         group.last = self._appended
         self._pending += weight
-        self._work.set()
+        if group.weight >= _GROUP_BYTES or len(group.rows) >= _GROUP_RECORDS:
+            self._hurry(group)
         return self._appended
 
     def _newest_group(self) -> _Group:
         taken = 1 if self._away else 0
         if len(self._groups) == taken or len(self._groups[-1].rows) >= _GROUP_RECORDS:
-            self._groups.append(_Group())
+            group = _Group(monotonic() + _LINGER_S)
+            self._groups.append(group)
+            if not self._away:
+                self._alarm.set(group.due)
         return self._groups[-1]
 
-    async def durable(self, number: int | None = None) -> None:
+    def _hurry(self, group: _Group, *, at: float = -math.inf) -> None:
+        """Have a group committed at that time at the latest; those before it are due already."""
+        if at < group.due:
+            group.due = at
+            self._commit_due()
+
+    def _commit_due(self) -> None:
+        """Give the oldest group to the thread if it is due; else set the alarm. While one is away, do nothing."""
+        if self._away or not self._groups:
+            return
+        group, now = self._groups[0], monotonic()
+        if group.due > now and not self._closing:
+            self._alarm.set(group.due)
+            return
+        self._alarm.set(math.inf)
+        self._committed_at = now
+        self._thread.do(partial(self._commit, group.rows, self._summary_due(group)), then=self._committed)
+        self._away = True
+
+    def _committed(self, written: int | None, error: BaseException | None) -> None:
+        """The group that was away is on disk, or the disk has refused it."""
+        self._away = False
+        if written is None:  # whatever it is, nobody may wait for ever
+            self._fail(error)
+            return
+        group = self._groups.popleft()
+        self._written += written
+        self._commits += 1
+        self._pending -= group.weight
+        self._durable = group.last
+        group.finished.set()
+        self._commit_due()
+
+    async def durable(self, number: int | None = None, *, patient: bool = False) -> None:
         """Return when the record `number` is on disk; by default everything appended so far.
 
-        Raises UserError when the disk refused, and says why.
+        The patient have a commit only within 0.1 s of the last one, unless somebody else has one before. Raises
+        UserError when the disk refused, and says why.
         """
         number = self._appended if number is None else number
         while number > self._durable:
@@ -133,29 +179,26 @@ class Journal:
             group = next((group for group in self._groups if group.last >= number), None)
             if group is None:
                 raise AgentmeshError(f"run {self.run_id} has no record {number}; the last is {self._appended}")
+            self._hurry(group, at=self._committed_at + _LINGER_S if patient else -math.inf)
             await group.finished.wait()
 
     async def room(self) -> None:
         """Wait while more than 16 MB wait for the disk. Raises UserError when the disk refused."""
         self._raise_failure()
         while self._pending > _ROOM_BYTES:
+            self._hurry(self._groups[0])
             await self._groups[0].finished.wait()
             self._raise_failure()
 
     async def serve(self) -> None:
         """Write what is appended, until `aclose`. Raises UserError when the disk refuses.
 
-        When it is cancelled, what is not yet written stays for `aclose`.
+        When it is cancelled, what nobody waits for stays for `aclose`.
         """
-        while not self._closing:
-            if not self._groups:
-                self._work = anyio.Event()
-                await self._work.wait()
-                continue
-            await self._write_group()
-            if self._failure is not None:
-                self._owner_knows = True
-                self._raise_failure()
+        await self._alarm.serve()
+        if self._failure is not None and not self._closing:
+            self._owner_knows = True
+            self._raise_failure()
 
     async def aclose(self, status: RunStatus | None = None) -> None:
         """Write what is left and the summary, bring all into one file, and close it; not interrupted by cancellation.
@@ -164,11 +207,12 @@ class Journal:
         refused and `serve` has not already raised it.
         """
         self._closing = True
-        self._work.set()
+        self._alarm.close()
+        self._commit_due()
         with anyio.CancelScope(shield=True):
             while self._groups:
-                await self._write_group()
-            async with self._turn:
+                await self._groups[-1].finished.wait()
+            async with self._finishing:
                 await self._finish(status)
         if self._failure is not None and not self._owner_knows:
             self._owner_knows = True
@@ -179,37 +223,17 @@ class Journal:
             return
         if status is not None:
             self._tally.close(status, wall())
+        alone = anyio.CapacityLimiter(1)  # so that busy tools cannot keep it waiting
+        self._thread.close()
         try:
             if self._failure is None:
-                await in_thread(self._commit, [], copy.copy(self._tally), limiter=self._limiter)
-        except Exception as error:  # noqa: BLE001 - as in _write_group
+                await in_thread(self._commit, [], copy.copy(self._tally), limiter=alone)
+        except Exception as error:  # noqa: BLE001 - as in _committed
             self._fail(error)
         try:
-            await in_thread(self._store.close, limiter=self._limiter)
-        except Exception as error:  # noqa: BLE001 - as in _write_group
+            await in_thread(self._store.close, limiter=alone)
+        except Exception as error:  # noqa: BLE001 - as in _committed
             self._fail(error)
-
-    async def _write_group(self) -> None:
-        """Take the oldest group to the disk; not interrupted, since a commit cannot be called back."""
-        with anyio.CancelScope(shield=True):
-            async with self._turn:
-                if not self._groups:
-                    return
-                group = self._groups[0]
-                self._away = True
-                summary = self._summary_due(group)
-                try:
-                    self._written += await in_thread(self._commit, group.rows, summary, limiter=self._limiter)
-                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever: _fail tells all
-                    self._fail(error)
-                    return
-                finally:
-                    self._away = False
-                self._groups.popleft()
-                self._commits += 1
-                self._pending -= group.weight
-                self._durable = group.last
-                group.finished.set()
 
     def _commit(self, rows: list[Row], summary: Tally | None) -> int:
         return self._store.write(rows, run=None if summary is None else (self.run_id, summary))
@@ -222,7 +246,7 @@ class Journal:
         self._summarised_at = now
         return copy.copy(self._tally)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException | None) -> None:
         """Give up all that waits, and wake everybody who waits for it."""
         if self._failure is None:
             lost = self._appended - self._durable
@@ -232,6 +256,7 @@ class Journal:
         groups = list(self._groups)
         self._groups.clear()
         self._pending = 0
+        self._alarm.close()
         for group in groups:
             group.finished.set()
 
@@ -262,7 +287,7 @@ class NullJournal:
         self._appended += 1
         return self._appended
 
-    async def durable(self, number: int | None = None) -> None:
+    async def durable(self, number: int | None = None, *, patient: bool = False) -> None:
         """Return at once: nobody asked for anything to last."""
 
     async def room(self) -> None:

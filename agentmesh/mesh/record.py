@@ -28,7 +28,8 @@ class Record:
         self.counts: dict[str, Counter[str]] = {}
         self.failures: list[Outcome] = []
         self.broken: UserError | None = None
-        self.next_call = itertools.count(1).__next__
+        self.waiting: set[int] = set()  # numbers of calls that have not been sent yet
+        self._numbers = itertools.count(1)
         self._watchers = tuple(watchers)
         self._on_intent = on_intent
         self._last = 0
@@ -36,11 +37,18 @@ class Record:
     def __repr__(self) -> str:
         return f"<Record {self.usage.calls} calls, {len(self.failures)} failures>"
 
+    def next_call(self) -> int:
+        """The number of a new call. From now until its intent it is one of those that wait for their turn."""
+        number = next(self._numbers)
+        self.waiting.add(number)
+        return number
+
     def emit(self, event: Event) -> None:
         """Take an event: to the journal, to the watchers, into the sums."""
         self._last = self.journal.append(event)
         match event:
             case CallIntent():
+                self.waiting.discard(event.call)
                 self._on_intent(event.account)
             case CallEnded():  # counted here and not by task: a call that a stop cut short was sent, too
                 self.usage += event.usage
@@ -58,9 +66,12 @@ class Record:
         text = f"a watcher of this run failed and hears no more of it: {type(error).__name__}: {error}"
         self.emit(Notice(at=wall(), level="warning", text=text))
 
-    async def durable(self) -> None:
-        """Wait until everything emitted so far is on disk. Raises UserError when the disk refuses."""
-        await self.journal.durable(self._last)
+    async def durable(self, *, patient: bool = False) -> None:
+        """Wait until everything emitted so far is on disk; the patient wait for a commit that others need.
+
+        Raises UserError when the disk refuses.
+        """
+        await self.journal.durable(self._last, patient=patient)
 
     def _count(self, outcome: Outcome) -> None:
         self.counts.setdefault(outcome.task, Counter())[outcome.state] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -53,3 +54,71 @@ async def test_threads_are_counted_while_they_run_also_when_they_raise() -> None
     with pytest.raises(ZeroDivisionError):
         await clock.in_thread(lambda: 1 // 0)
     assert clock.threads_pending() == 0
+
+
+async def test_a_worker_does_one_thing_after_another_and_tells_what_came_of_it() -> None:
+    worker = clock.Worker("w")
+    told: list[object] = []
+    threads: set[int] = set()
+    all_told = anyio.Event()
+
+    def work(value: int) -> int:
+        threads.add(threading.get_ident())
+        return 6 // value
+
+    def note(value: int | None, error: BaseException | None) -> None:
+        told.append(value if error is None else type(error))
+        threads.discard(threading.get_ident())
+        if len(told) == 3:
+            all_told.set()
+
+    for value in (1, 0, 3):
+        worker.do(lambda value=value: work(value), then=note)  # type: ignore[misc]
+    assert clock.threads_pending() == 3
+    with anyio.fail_after(10.0):
+        await all_told.wait()
+    assert told == [6, ZeroDivisionError, 2]
+    assert len(threads) == 1
+    assert clock.threads_pending() == 0
+    worker.close()
+
+
+async def test_a_workers_thread_ends_when_it_is_closed_or_forgotten() -> None:
+    for forget in (False, True):
+        worker = clock.Worker(f"short-lived {forget}")
+        done = anyio.Event()
+        worker.do(int, then=lambda value, error, done=done: done.set())  # type: ignore[misc]
+        await done.wait()
+        (thread,) = (one for one in threading.enumerate() if one.name == f"short-lived {forget}")
+        if forget:
+            del worker
+        else:
+            worker.close()
+            worker.close()
+        thread.join(10.0)
+        assert not thread.is_alive()
+
+
+@pytest.mark.virtual_time
+async def test_an_alarm_rings_when_it_was_set_last() -> None:
+    rang: list[float] = []
+    alarm = clock.Alarm(lambda: rang.append(clock.monotonic() - began))
+    began = clock.monotonic()
+    async with anyio.create_task_group() as group:
+        group.start_soon(alarm.serve)
+        for at in (3.0, 9.0, 5.0):
+            alarm.set(began + at)
+            await clock.sleep(1.0)
+        await clock.sleep(10.0)
+        assert rang == [pytest.approx(5.0)]
+        assert alarm.at == math.inf
+        alarm.set(began + 20.0)
+        alarm.set(math.inf)
+        await clock.sleep(10.0)
+        alarm.set(began + 24.0)
+        await clock.sleep(2.0)
+        assert rang == [pytest.approx(5.0), pytest.approx(24.0)]
+        alarm.set(began + 30.0)
+        alarm.close()
+    await clock.sleep(10.0)
+    assert len(rang) == 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from blockbuster import blockbuster_ctx
 
-from agentmesh.clock import in_thread
+from agentmesh.clock import in_thread, monotonic
 from agentmesh.errors import AgentmeshError, UserError
 from agentmesh.events import Event, Notice, RunEnded, RunStarted, TaskEnded
 from agentmesh.journal import Journal, NullJournal, RunFile
@@ -82,6 +83,73 @@ async def test_what_comes_in_during_a_commit_is_one_group(tmp_path: Path) -> Non
     assert journal.statistics().groups == 2
     assert journal.statistics().durable == 8
     assert journal.statistics().pending_bytes == 0
+
+
+async def test_what_nobody_waits_for_is_on_disk_a_moment_later(tmp_path: Path) -> None:
+    journal = await create(tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.serve)
+        for _ in range(3):
+            began = monotonic()
+            journal.append(STARTED)
+            journal.append(notice("a"))
+            while journal.statistics().pending_bytes:
+                await anyio.sleep(0.005)
+            assert monotonic() - began > 0.09
+        assert journal.statistics().groups == 3
+        await journal.aclose()
+
+
+async def test_what_nobody_waits_for_goes_with_what_is_waited_for(tmp_path: Path) -> None:
+    journal = await create(tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.serve)
+        for number in range(1, 6):
+            for text in "abc":
+                journal.append(notice(text))
+            await journal.durable()
+            assert journal.statistics() == replace(journal.statistics(), groups=number, durable=3 * number)
+        await journal.aclose()
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_the_patient_wait_for_others_and_not_for_long(tmp_path: Path) -> None:
+    journal = await create(tmp_path)
+
+    async def wait(*, patient: bool) -> float:
+        journal.append(notice("a"))
+        began = monotonic()
+        await journal.durable(patient=patient)
+        return monotonic() - began
+
+    async def hurry() -> None:
+        await anyio.sleep(0.03)
+        assert await wait(patient=False) == 0.0
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.serve)
+        assert await wait(patient=True) == 0.0, "the last commit is long ago"
+        assert await wait(patient=True) == pytest.approx(0.1)
+        await anyio.sleep(0.06)
+        assert await wait(patient=True) == pytest.approx(0.04)
+        tasks.start_soon(hurry)
+        assert await wait(patient=True) == pytest.approx(0.03), "one that others need takes it along"
+        assert journal.statistics().groups == 4
+        await journal.aclose()
+
+
+async def test_a_heavy_group_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_GROUP_BYTES", 1000)
+    monkeypatch.setattr(journal_module, "_LINGER_S", 1e6)
+    journal = await create(tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.serve)
+        journal.append(notice("x" * 900))
+        with anyio.fail_after(10.0):
+            while journal.statistics().groups == 0:
+                await anyio.sleep(0.005)
+        await journal.aclose()
 
 
 async def test_a_group_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
