@@ -17,6 +17,7 @@ __all__ = ["Lows", "Others"]
 
 _LEARN_S = 10.0  # how long it takes to believe in what others use per second
 _LEARN_MIN_S = 1.0  # and at the least, when figures have only begun to come
+_FORGET_S = 60.0  # without figures, or a whole window: what was learned must not keep us from ever asking again
 _MOST = 0.9  # of a limit: something is left for us
 _WEIGHT = 0.05  # of the newest figure, in how far figures were off
 _DEVIATIONS = 2.0  # standard deviations that are kept spare for what others may have used meanwhile
@@ -55,7 +56,7 @@ class Others:
     `shifted` is the sum of all corrections: levels that were noted before one are lower by it.
     """
 
-    __slots__ = ("_at", "_first", "_owed", "_square", "rate", "shifted")
+    __slots__ = ("_at", "_first", "_heard", "_owed", "_square", "rate", "shifted")
 
     def __init__(self, now: float) -> None:
         self.rate = 0.0  # units per second that others use
@@ -64,6 +65,7 @@ class Others:
         self._square = 0.0  # mean of the squares of what figures had to correct
         self._at = now
         self._first: float | None = None  # when the first figure came
+        self._heard = now  # and the newest
 
     def __repr__(self) -> str:
         return f"<Others {self.rate:.3g} per second>"
@@ -73,6 +75,8 @@ class Others:
         if not (self.rate or self._owed):
             self._at = now
             return
+        if now - self._heard > max(_FORGET_S, meter.limit.window):
+            self.rate = 0.0
         if self.rate > 0.0 and now > self._at:
             self._owed += self.rate * (now - self._at)
             meter.take(self.rate * (now - self._at), now)
@@ -113,6 +117,7 @@ class Others:
 
     def _learn(self, meter: Meter, off: float, *, now: float) -> None:
         assert self._first is not None
+        self._heard = now
         self._owed += off
         self.shifted += off
         seconds = min(_LEARN_S, max(_LEARN_MIN_S, now - self._first))
