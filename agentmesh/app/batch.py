@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,6 @@ from ..messages import Settings
 from .batch_answers import Answers, check_free
 from .batch_lines import Lines, read_lines
 from .budgets import BudgetOption, read_budget
-from .displays import default_kind
 from .options import (
     DisplayOption,
     JournalOption,
@@ -28,8 +26,7 @@ from .options import (
     SeedOption,
 )
 from .settings import Options
-from .summary import RunSummary, print_summary
-from .wording import clean
+from .summary import print_summary
 
 __all__ = ["batch_command"]
 
@@ -106,16 +103,8 @@ def batch_command(
     with Answers(out, len(read.lines), overwrite=overwrite) as answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))
     if options.display not in ("json", "none"):
-        _say(summary, read.notices, wiped=(options.display or default_kind(sys.stderr)) == "full")
+        print_summary(summary, Console(stderr=True, highlight=False))
     return code
-
-
-def _say(summary: RunSummary, notices: Sequence[str], *, wiped: bool) -> None:
-    """The lines that stay; the notices among them where they went with the picture."""
-    console = Console(stderr=True, highlight=False)
-    for notice in notices if wiped else ():
-        console.print(f" note        {clean(notice)}", markup=False, soft_wrap=True)
-    print_summary(summary, console)
 
 
 def _output(output: Path | None, lines: Path) -> Path:

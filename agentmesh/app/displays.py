@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TextIO
@@ -16,6 +17,7 @@ import anyio
 import anyio.abc
 from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from ..clock import sleep, wall
 from ..events import Event, write_event
@@ -126,7 +128,9 @@ class _LineDisplay:
 
 
 class _FullDisplay:
-    """The live picture, in one place of the terminal. On leaving, it is wiped away for the final lines."""
+    """The live picture, in one place of the terminal. On leaving, it is wiped away for the final lines; what a person
+    should read once stays above them.
+    """
 
     def __init__(self, picture: Picture, lanes: Lanes, *, stream: TextIO) -> None:
         self._picture = picture
@@ -174,6 +178,7 @@ class _FullDisplay:
             raise
         finally:
             self._stop()
+            self._leave_notices()
 
     async def _redraw(self) -> None:
         while not self._broken:
@@ -196,6 +201,18 @@ class _FullDisplay:
         self._broken = True
         self._stop()
         _say_broken(self._stream, error)
+
+    def _leave_notices(self) -> None:
+        if self._broken:
+            return
+        try:
+            for text in self._picture.said:
+                label = " notice     "
+                for line in textwrap.wrap(text, max(20, self._console.width - len(label))):
+                    self._console.print(Text.assemble((label, "yellow"), line), soft_wrap=True)
+                    label = " " * len(label)
+        except (OSError, ValueError):
+            self._broken = True
 
     def _stop(self) -> None:
         try:

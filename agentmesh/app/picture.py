@@ -16,6 +16,7 @@ from ..events import (
     CallIntent,
     CollectionClosed,
     Event,
+    LaneFrozen,
     Notice,
     RunEnded,
     RunStarted,
@@ -31,10 +32,11 @@ from ..outcome import Outcome
 from .forecast import Forecast, Row, expected_items
 from .wording import address_task, clean, show_command, title_of
 
-__all__ = ["Failure", "Picture", "Snapshot", "TaskRow", "TournamentRow", "failure_of"]
+__all__ = ["Failure", "Picture", "Snapshot", "TaskRow", "TournamentRow", "endpoint_name", "failure_of"]
 
 _NEWEST_FAILURES = 5
 _NEWEST_NOTICES = 2
+_NOTICES = 50
 _TITLES = 3
 
 
@@ -93,7 +95,8 @@ class Snapshot:
     """Everything a display shows. Seconds, dollars; None where something is not known yet.
 
     `usd` is the sum of the known prices, and `usd_known` whether there were no others. `live` are calls in flight.
-    `waiting_for_budget` are calls that wait for what those may give back of a budget.
+    `waiting_for_budget` are calls that wait for what those may give back of a budget. `frozen` says what gets no calls
+    at the moment, for how many seconds more, and why; of those with one reason it names the first.
     """
 
     name: str
@@ -110,6 +113,7 @@ class Snapshot:
     tasks: tuple[TaskRow, ...]
     lanes: tuple[LaneStatistics, ...]
     agents: tuple[tuple[str, int], ...]
+    frozen: tuple[tuple[str, float, str], ...]
     notices: tuple[str, ...]
     failures: tuple[Failure, ...]
     failures_total: int
@@ -129,6 +133,11 @@ def failure_of(outcome: Outcome, *, run: str | None) -> Failure | None:
     address = str(outcome.address)
     command = show_command(run, address) if run is not None else None
     return Failure(outcome.state, address, clean(str(error or "no reason recorded")), command)
+
+
+def endpoint_name(event: LaneFrozen) -> str:
+    """What is frozen: `acme/large`, or the account as a whole."""
+    return event.account if event.concerns == event.account else f"{event.account}/{event.concerns}"
 
 
 class Picture:
@@ -160,13 +169,14 @@ class Picture:
         self._usd_known = True
         self._agents: dict[str, int] = {}
         self._live = 0
-        self._notices: deque[str] = deque(maxlen=_NEWEST_NOTICES)
+        self._frozen: dict[str, tuple[float, str]] = {}  # until when, and why
+        self.said: dict[str, None] = {}  # every notice so far, once
         self._failures: deque[Failure] = deque(maxlen=_NEWEST_FAILURES)
         self._readers: dict[type, Callable[[Any], None]] = {
             RunStarted: self._run_started, TaskAdded: self._task_added, CollectionClosed: self._closed,
             TaskStarted: self._task_started, CallIntent: self._call_intent, CallEnded: self._call_ended,
             TaskEnded: self._task_ended, StandingsChanged: self._standings_changed, Notice: self._notice,
-            RunEnded: self._run_ended,
+            LaneFrozen: self._lane_frozen, RunEnded: self._run_ended,
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -194,7 +204,8 @@ class Picture:
             waiting_for_budget=self._waiting_for_budget(),
             tasks=tuple(self._task(name, expected[name]) for name in self._rows),
             lanes=tuple(lanes),
-            agents=tuple(self._agents.items()), notices=tuple(self._notices),
+            agents=tuple(self._agents.items()), frozen=() if self._ended else self._freezes(now),
+            notices=tuple(self.said)[-_NEWEST_NOTICES:],
             failures=tuple(reversed(self._failures)), failures_total=self.failures_total, status=self.status,
         )  # fmt: skip
 
@@ -276,8 +287,20 @@ class Picture:
         row = self._row(event.task)
         row.is_tournament, row.at_most = True, event.limit
 
+    def _lane_frozen(self, event: LaneFrozen) -> None:
+        name = endpoint_name(event)
+        self._frozen[name] = event.at + event.seconds, clean(event.reason.removeprefix(f"{name}: "))
+
+    def _freezes(self, now: float) -> tuple[tuple[str, float, str], ...]:
+        self._frozen = {name: freeze for name, freeze in self._frozen.items() if freeze[0] > now}
+        named: dict[str, tuple[str, float, str]] = {}
+        for name, (until, reason) in self._frozen.items():
+            named.setdefault(reason, (name, until - now, reason))
+        return tuple(named.values())[:_NEWEST_NOTICES]
+
     def _notice(self, event: Notice) -> None:
-        self._notices.append(clean(event.text))
+        if len(self.said) < _NOTICES:
+            self.said[clean(event.text)] = None
 
     def _run_ended(self, event: RunEnded) -> None:
         self._ended, self.status = event, event.status

@@ -16,9 +16,9 @@ from ..events import (
     TaskEnded,
     TaskStarted,
 )  # fmt: skip
-from .picture import Picture, TaskRow, failure_of
+from .picture import Picture, TaskRow, endpoint_name, failure_of
 from .view import task_words
-from .wording import address_task, clean, count, dollars, duration, plural
+from .wording import address_task, clean, count, dollars, duration, plural, seconds
 
 __all__ = ["PlainLines"]
 
@@ -29,6 +29,7 @@ _MANY = 12
 """Items of a task from which its progress is worth lines; of fewer, the end is."""
 
 _FREEZE_S = 10.0  # one line for the freezes of an endpoint in so many seconds
+_PUSHED_BACK = (1, 10, 100)  # calls of an endpoint that were pushed back which are worth a line; and each thousandth
 _BUDGET_SHARE = 0.8
 
 
@@ -41,7 +42,9 @@ class PlainLines:
         self._started: set[str] = set()
         self._quarters: dict[str, int] = {}
         self._failures: dict[str, int] = {}
-        self._froze: dict[tuple[str, str], float] = {}
+        self._froze: dict[str, float] = {}
+        self._pushed_back: dict[str, int] = {}
+        self._reason = ""  # of the push-back that was told last
         self._warned = False
         self._writers: dict[type, Callable[[Any], Iterator[str]]] = {
             RunStarted: self._run_started, TaskStarted: self._task_started, TaskEnded: self._task_ended,
@@ -109,13 +112,23 @@ class PlainLines:
         if budget is not None and not self._warned and spent >= _BUDGET_SHARE * budget:
             self._warned = True
             yield f"budget: {dollars(spent)} of {dollars(budget)} are spent"
+        if event.result == "pushed_back":
+            name = f"{event.account}/{event.model}"
+            number = self._pushed_back[name] = self._pushed_back.get(name, 0) + 1
+            if number == 1:
+                self._reason = "" if event.error is None else event.error.message.removeprefix(f"{name}: ")
+                yield f"{name} pushed a call back; it waits and goes again: {clean(self._reason)}"
+            elif number in _PUSHED_BACK or number % 1000 == 0:
+                yield f"{name} has pushed back {count(number)} calls so far"
 
     def _frozen(self, event: LaneFrozen) -> Iterator[str]:
-        place = (event.account, event.concerns)
-        if event.at - self._froze.get(place, float("-inf")) >= _FREEZE_S:
-            self._froze[place] = event.at
-            name = event.account if event.concerns == event.account else "/".join(place)
-            yield f"{name} frozen {event.seconds:.0f}s: {clean(event.reason)}"
+        name = endpoint_name(event)
+        if event.at - self._froze.get(name, float("-inf")) >= _FREEZE_S:
+            self._froze[name] = event.at
+            reason = event.reason.removeprefix(f"{name}: ")
+            why = "" if reason == self._reason else f": {clean(reason)}"
+            self._reason = reason
+            yield f"{name} frozen, no calls for {seconds(event.seconds)}{why}"
 
     def _notice(self, event: Notice) -> Iterator[str]:
         yield f"notice: {clean(event.text)}"

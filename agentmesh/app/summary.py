@@ -11,11 +11,11 @@ from rich.text import Text
 
 from ..events import RunStatus
 from ..journal.ids import short_id
-from ..limits.statistics import LaneStatistics
+from ..limits.statistics import Bound, LaneStatistics, SmallerMaxTokens
 from ..outcome import Outcome, Usage
 from .picture import failure_of
 from .ruler import cut
-from .wording import clean, count, dollars, duration, more, plural, show_command
+from .wording import clean, count, dollars, duration, figure, limit_words, more, percent, plural, show_command
 
 __all__ = ["RunSummary", "print_summary", "summary_lines"]
 
@@ -23,6 +23,8 @@ _FAILURES = 5
 _LABEL = 11
 _MIN_ERROR = 20
 _WRAPPED = ("", "tasks", "used", "limits", "done", "partial", "stopped")  # labels of lines without commands or paths
+_ALSO = 0.1  # of the time: what held calls back for as long is named beside what did so longest
+_HARDLY = 0.05  # of the time: what held calls back for less has bounded nothing
 _STATES = ("done", "failed", "skipped", "cancelled")
 _STYLES = {"done": "green", "partial": "yellow", "stopped": "yellow", "cancelled": "yellow", "failed": "red"}
 
@@ -86,8 +88,9 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
     yield "used", _used(summary)
     if trouble := _trouble(summary.usage):
         yield "", trouble
-    for place, lane in enumerate(_telling(summary.lanes)):
-        yield "" if place else "limits", _lane(lane)
+    limits = [line for lane in _telling(summary.lanes) for line in (_lane(lane), *_smaller(lane))]
+    for place, line in enumerate(limits):
+        yield "" if place else "limits", line
     yield from _failures(summary, run if summary.journal else None, room=room)
     if (command := summary.next or (show_command(run) if summary.journal else None)) is not None:
         yield "next", command
@@ -131,16 +134,58 @@ def _telling(lanes: Sequence[LaneStatistics]) -> list[LaneStatistics]:
 
 
 def _lane(lane: LaneStatistics) -> str:
-    """What held this account's calls back, and how much of what it allowed was used."""
+    """What held this account's calls back, for what share of the time, and how much of what it allowed was used."""
     pushed = f", {count(lane.pushed_back)} pushed back" if lane.pushed_back else ""
-    if lane.bounded_by is None:
-        return f"{lane.account}: no limit held a call back; at most {count(lane.peak_in_flight)} in flight{pushed}"
-    limit = next((one for one in lane.limits if f"{one.scope} {one.name}" == lane.bounded_by), None)
-    if limit is None:
-        return f"{lane.account}: bounded by {lane.bounded_by}{pushed}"
-    scope = lane.account if limit.scope == lane.account else f"{lane.account}/{limit.scope}"
-    used = f"used to {min(limit.use, 9.99):.0%}".replace("%", " %")
-    return f"{scope}: bounded by {limit.name.replace('_', ' ')} ({count(limit.limit)}), {used}{pushed}"
+    held = [bound for bound in lane.bounds if bound.by != "latency" and bound.share >= _HARDLY]
+    if not held:
+        flying = f"at most {plural(lane.peak_in_flight, 'call')} in flight"
+        return f"{lane.account}: no limit held calls back, only the time its answers took; {flying}{pushed}"
+    first, *others = held
+    also = [f"{_bound(one, lane, also=True)} {percent(one.share)}" for one in others[:2] if one.share >= _ALSO]
+    time = f"held calls back {percent(first.share)} of the time"
+    return (
+        f"{_place(first, lane)}: {_bound(first, lane)} {time}{_used_to(first, lane)}"
+        + "".join(f"; {part}" for part in also)
+        + pushed
+    )
+
+
+def _place(bound: Bound, lane: LaneStatistics) -> str:
+    return lane.account if bound.scope == lane.account else f"{lane.account}/{bound.scope}"
+
+
+def _bound(bound: Bound, lane: LaneStatistics, *, also: bool = False) -> str:
+    """`requests per minute (600)`; with where it holds if that is not said already."""
+    if bound.by == "push_backs":
+        return f"waiting after push-backs ({lane.frozen_s:.0f} s frozen)"
+    limit = next(
+        one for one in lane.limits if (one.name, one.scope, one.source) == (bound.by, bound.scope, bound.source)
+    )
+    says = {"told": ", as its answers say", "learned": ", learned", "own": ", our own limit", "file": ""}[limit.source]
+    scope = f" of {limit.scope}" if also and limit.scope != lane.account and len(lane.endpoints) > 1 else ""
+    return f"{limit_words(limit.name)}{scope} ({figure(limit.limit)}{says})"
+
+
+def _used_to(bound: Bound, lane: LaneStatistics) -> str:
+    use = next((one.use for one in lane.limits if (one.name, one.scope) == (bound.by, bound.scope)), None)
+    return "" if use is None else f", used to {percent(use)}"
+
+
+def _smaller(lane: LaneStatistics) -> Iterator[str]:
+    """What a smaller max_tokens would gain, where it is what the limit counted that bounded the run."""
+    for one in lane.endpoints:
+        smaller = one.smaller_max_tokens
+        if smaller is not None and lane.bounded_by == f"{smaller.scope} {smaller.name}":
+            yield _would_gain(smaller, f"{lane.account}/{one.model}")
+
+
+def _would_gain(smaller: SmallerMaxTokens, name: str) -> str:
+    kind = f" of {smaller.kind}" if smaller.kind else ""
+    return (
+        f"{name} counts all of max_tokens: each call{kind} reserved {count(smaller.max_tokens)} tokens of output, and "
+        f"the longest reply had {count(smaller.longest)}; with max_tokens {smaller.enough} this run could have gone "
+        f"up to {smaller.times_as_fast:.1f} times as fast"
+    )
 
 
 def _failures(summary: RunSummary, run: str | None, *, room: int | None) -> Iterator[tuple[str, str]]:

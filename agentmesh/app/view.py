@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from .lane_view import lane_lines
+from .lane_view import found_out_lines, lane_lines
 from .picture import Failure, Snapshot, TaskRow
 from .ruler import bar, cut, joined, pad
-from .wording import count, dollars, duration, more, plural
+from .wording import count, dollars, duration, more, plural, seconds
 
 __all__ = ["MAX_WIDTH", "header_words", "render", "task_words"]
 
@@ -188,9 +188,12 @@ def _below(snapshot: Snapshot, width: int) -> list[Text]:
         if sum(map(len, words)) + 3 * len(words) > width - 12:  # not all of them fit: the busiest first
             words = [f"{name} {live}" for name, live in sorted(snapshot.agents, key=lambda agent: -agent[1])]
         lines.append(Text(joined(" agents     ", words, width=width)))
+    lines += found_out_lines(snapshot.lanes, width=width)
     if number := snapshot.waiting_for_budget:
         text = f" budget     {plural(number, 'call')} wait{'s' if number == 1 else ''} for what others have reserved"
         lines.append(Text(cut(text, width), "yellow"))
+    for name, left, reason in snapshot.frozen:
+        lines.append(Text(cut(f" frozen     {name} for {seconds(left)}: {reason}", width), "yellow"))
     lines += [Text(cut(" notice     " + text, width), "yellow") for text in snapshot.notices]
     lines += [_failure(failure, width) for failure in snapshot.failures[:3]]
     if (hidden := snapshot.failures_total - min(3, len(snapshot.failures))) > 0:

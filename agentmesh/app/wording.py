@@ -13,8 +13,13 @@ __all__ = [
     "count",
     "dollars",
     "duration",
+    "figure",
+    "limit_words",
     "more",
+    "per",
+    "percent",
     "plural",
+    "seconds",
     "show_command",
     "title_of",
 ]
@@ -47,6 +52,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
+def seconds(number: float) -> str:
+    """`0.4 s`, `12 s`."""
+    return f"{number:.1f} s" if number < 10 else f"{number:,.0f} s"
+
+
 def dollars(usd: float) -> str:
     """`$0.83`; sums below a cent with two figures that say something, down to a millionth."""
     if usd >= 0.01 or usd <= 0:
@@ -57,6 +67,30 @@ def dollars(usd: float) -> str:
 def count(number: float) -> str:
     """`12,345`."""
     return f"{number:,.0f}"
+
+
+def figure(number: float) -> str:
+    """`12,345`, `12`, and of small numbers that are not whole two figures: `3.4`, `0.25`."""
+    return count(number) if number >= 100 or number == int(number) else f"{number:.2g}"
+
+
+def percent(share: float) -> str:
+    """`93 %`."""
+    return f"{min(share, 9.99):.0%}".replace("%", " %")
+
+
+_SHORT = {"second": "s", "minute": "min", "hour": "h", "day": "day"}
+
+
+def per(limit_name: str) -> str:
+    """A limit in short: `requests/min`, `output tokens/day`, `in flight`."""
+    unit, _, window = limit_name.partition("_per_")
+    return unit.replace("_", " ") + (f"/{_SHORT.get(window, window)}" if window else "")
+
+
+def limit_words(limit_name: str) -> str:
+    """A limit in full: `requests per minute`, `calls in flight`."""
+    return "calls in flight" if limit_name == "in_flight" else limit_name.replace("_", " ")
 
 
 def plural(number: int, noun: str) -> str:

@@ -29,7 +29,7 @@ from .options import (
     RateOption,
     SeedOption,
 )
-from .settings import DisplayKind, Options
+from .settings import Options
 
 if TYPE_CHECKING:
     from ..mesh.run import Run
@@ -147,8 +147,6 @@ def _show_summary(
     if output is not None:
         files["everything"] = str(output)
     console = Console(stderr=True)
-    for note in result.notes if _kind(options) == "full" else ():  # plain lines have said it already
-        console.print(f" note        {note}", markup=False, highlight=False)
     print_summary(
         RunSummary(
             run=result.run, workflow=result.workflow, status=result.status, seconds=result.seconds,
@@ -159,12 +157,6 @@ def _show_summary(
         ),
         console,
     )  # fmt: skip
-
-
-def _kind(options: Options) -> DisplayKind:
-    from .displays import default_kind
-
-    return options.display or default_kind(sys.stderr)
 
 
 def check_command(

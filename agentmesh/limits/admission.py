@@ -26,11 +26,13 @@ from .aimd import InFlightWindow, Outcome
 from .gauge import Gauge
 from .guard import Guard, need, recount, reserved, too_large
 from .hearing import Adopted, hear
+from .ledger import LaneLedger
 from .look import Look
 from .queue import ALONE, Queue, Share
 from .refused import Frozen, blame, freeze
+from .report import report
 from .row import OrderKey, Row, Ticket
-from .statistics import EndpointStatistics, LaneStatistics
+from .statistics import LaneStatistics
 
 __all__ = ["IN_FLIGHT", "Admission", "Frozen", "OrderKey", "Row", "Ticket"]
 
@@ -63,6 +65,7 @@ class Admission:
         self._used: dict[str, float] = {}  # by share: seconds of its binding limits, by weight
         self._virtual = 0.0  # what the share that went last had used
         self._peak = 0
+        self._ledger = LaneLedger()
         self.in_flight = 0
         self.waiting = 0
 
@@ -137,6 +140,7 @@ class Admission:
     def admit(self, now: float) -> tuple[list[Ticket], float]:
         """Everyone who may go now, and seconds until somebody else might (inf: not by time alone)."""
         if not self.waiting and not self._claimed:
+            self._ledger.note(self.rows.values(), waiting=0, in_flight=self.in_flight, now=now)
             return [], math.inf
         for gauge in self.gauges:
             if not gauge.begun:
@@ -162,6 +166,7 @@ class Admission:
         for key, gauge in (self._claimed | look.gauges).items():
             gauge.note_bound(key in look.gauges, now)
         self._claimed = look.gauges
+        self._ledger.note(self.rows.values(), waiting=self.waiting, in_flight=self.in_flight, now=now)
         return look.admitted, look.soonest
 
     def _place(self, queue: Queue) -> tuple[float, float, float, int, int]:
@@ -308,6 +313,10 @@ class Admission:
                 ticket.kind, ticket.characters, estimated=ticket.expected,
                 input_tokens=input_tokens, output_tokens=output_tokens,
             )  # fmt: skip
+        if known and ticket.max_tokens is not None and output_tokens is not None:
+            row.ledger.outputs.note(
+                ticket.kind, max_tokens=ticket.max_tokens, input_tokens=input_tokens or 0, output_tokens=output_tokens
+            )
         for gauge, held, *_ in ticket.held:
             limit = gauge.limit
             if limit.unit == "in_flight":
@@ -369,19 +378,11 @@ class Admission:
 
     def statistics(self, now: float) -> LaneStatistics:
         """A truthful picture of the lane at `now`."""
-        return LaneStatistics.of(
-            self.account, limits=[gauge.statistics(now) for gauge in self.gauges],
-            endpoints=[self._endpoint(row, now) for row in self.rows.values()], peak_in_flight=self._peak,
+        own = self._account[-1] if self._learns_in_flight else None
+        return report(
+            self.account, gauges=self.gauges, own=own, rows=self.rows, guard=self._guard, ledger=self._ledger,
+            peak=self._peak, now=now,
         )  # fmt: skip
-
-    def _endpoint(self, row: Row, now: float) -> EndpointStatistics:
-        wait = None
-        if heads := [queue.head() for queue in row.queues.values() if queue]:
-            waits = [self._guard.wait(gauge, min(heads), now=now) for gauge in row.gauges]
-            wait = row.wait(now) or max(waits, default=0.0)
-        until = row.gate.frozen_until
-        frozen = until - now if until is not None and until > now else None
-        return EndpointStatistics(row.model, row.in_flight, row.waiting, wait, row.pushed_back, frozen, row.admitted)
 
 
 def _may_pass(claimer: Ticket, ticket: Ticket, gauge: Gauge) -> bool:

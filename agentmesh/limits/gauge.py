@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..rates import Limit
+from .ledger import Recent, Spans
 from .meter import Meter, meter
 from .others import Lows, Others
-from .statistics import LimitStatistics
+from .statistics import LimitStatistics, Source
 from .window import SlidingWindow
 
 __all__ = ["Gauge", "Hold"]
 
-_RECENT_S = 10
 _DOUBTS = 2.0  # standard deviations of what calls in flight may differ from their estimates, that teach nothing
 _SPARE_SHARE = 0.25  # of what goes at once: a lane that can foresee nothing at all still goes on
 
@@ -35,7 +35,7 @@ class Gauge:
     """
 
     __slots__ = (
-        "_bound_s", "_busy", "_cells", "_first", "_level_s", "_lows", "_others", "_stamp", "_used", "begun", "doubt",
+        "_busy", "_changed", "_first", "_held", "_level_s", "_lows", "_others", "_recent", "_used", "begun", "doubt",
         "figure_at", "full_at", "limit", "meter", "scope", "told", "written",
     )  # fmt: skip
 
@@ -52,11 +52,11 @@ class Gauge:
         self.begun = True  # whether the provider has begun to count
         self._used = 0.0  # units, in all; for slots: now
         self._level_s = 0.0  # for slots: units x seconds
-        self._cells = [(0, 0.0)] * _RECENT_S  # (second, units), a ring
+        self._changed = now  # for slots: when that was
+        self._recent = Recent()
         self._first: float | None = None
         self._busy: tuple[float, float] = (0.0, 0.0)  # when work last waited for this limit, and what was used by then
-        self._bound_s = 0.0
-        self._stamp: float | None = None  # since when this limit has been holding a call back
+        self._held = Spans()  # `back`: a call, by this limit
 
     def __repr__(self) -> str:
         return f"<Gauge {self.scope} {self.limit.name}: {self._used:.0f} used, {self.meter!r}>"
@@ -130,30 +130,44 @@ class Gauge:
 
     def note_bound(self, bound: bool, now: float) -> None:
         """Whether, from now on, this limit is what holds a call back."""
-        if self._stamp is not None:
-            self._bound_s += max(0.0, now - self._stamp)
+        if self._held.now_is is not None:
             self._busy = (now, self._total(now))
-        self._stamp = now if bound else None
+        self._held.note("back" if bound else None, now)
 
-    def statistics(self, now: float) -> LimitStatistics:
-        """How the limit stands at `now`."""
+    def statistics(self, now: float, *, own: bool = False) -> LimitStatistics:
+        """How the limit stands at `now`. An `own` one is in no file: nobody said that there is none."""
         limit = self.limit
-        bound_s = self._bound_s + (max(0.0, now - self._stamp) if self._stamp is not None else 0.0)
+        source: Source = "own" if own else "told" if self.told else "file"
         if limit.unit == "in_flight":
             recent = self._used / limit.limit
         elif limit.shape != "bucket":
             recent = 1.0 - self.meter.level(now) / limit.limit
         else:
-            since = int(now) - _RECENT_S
-            units = sum(amount for second, amount in self._cells if second > since)
-            recent = max(0.0, units) / self._allowed_recently(now)
-        return LimitStatistics(limit.name, self.scope, limit.limit, self._used, recent, self._use(now), bound_s)
+            recent = self._recent.units(now) / self._allowed_recently(now)
+        return LimitStatistics(
+            name=limit.name, scope=self.scope, limit=limit.limit, source=source, used=self._used, recent=recent,
+            use=self._use(now), bound_s=self.bound_s(now), binds=self._held.now_is is not None,
+        )  # fmt: skip
+
+    def bound_s(self, now: float) -> float:
+        """For how many seconds this limit held a call back."""
+        return self._held.of("back", now)
+
+    def shortest_s(self, units: float) -> float:
+        """In how many seconds the limit lets so many units go, at the least."""
+        limit = self.limit
+        return 0.0 if limit.unit == "in_flight" else max(0.0, units - limit.capacity) / limit.per_second
+
+    @property
+    def used(self) -> float:
+        """Units in all; for slots: now."""
+        return self._used
 
     def _allowed_recently(self, now: float) -> float:
         """Units that the limit allows in the last 10 s, or since the first call, whose burst then counts too."""
         age = now - (self._first if self._first is not None else now)
-        span = min(float(_RECENT_S), max(1.0, age))
-        burst = self.limit.capacity if age <= _RECENT_S else 0.0
+        span = Recent.span(age)
+        burst = self.limit.capacity if age <= span else 0.0
         return self.limit.per_second * span + burst
 
     def _use(self, now: float) -> float:
@@ -161,7 +175,7 @@ class Gauge:
 
         Of slots and windows, how full they were on average.
         """
-        at, used = (now, self._total(now)) if self._stamp is not None else self._busy
+        at, used = (now, self._total(now)) if self._held.now_is is not None else self._busy
         if self._first is None or at <= self._first:
             return 0.0
         if self.limit.unit == "in_flight" or isinstance(self.meter, SlidingWindow):
@@ -171,11 +185,9 @@ class Gauge:
     def _count(self, amount: float, now: float) -> None:
         if self.limit.unit == "in_flight":
             self._level_s = self._total(now)
-            self._cells[0] = (0, now)  # the ring is free here: it keeps the time of the last change
+            self._changed = now
         else:
-            second = int(now)
-            at, units = self._cells[second % _RECENT_S]
-            self._cells[second % _RECENT_S] = (second, units + amount if at == second else amount)
+            self._recent.add(amount, now)
         self._used += amount
 
     def _total(self, now: float) -> float:
@@ -185,7 +197,7 @@ class Gauge:
             return max(0.0, self._used - units) * self.limit.window + unit_seconds
         if self.limit.unit != "in_flight":
             return self._used
-        return self._level_s + self._used * max(0.0, now - self._cells[0][1])
+        return self._level_s + self._used * max(0.0, now - self._changed)
 
 
 def _meter(limit: Limit, now: float) -> Meter:

@@ -10,6 +10,7 @@ from .aimd import InFlightWindow, Outcome, RateWindow, Sent
 from .estimate import TokenEstimate
 from .gate import Gate
 from .gauge import Gauge, Hold
+from .ledger import HeldBy, RowLedger
 from .queue import ALONE, Queue, Share
 
 __all__ = ["OrderKey", "Row", "Ticket"]
@@ -78,8 +79,8 @@ class Row:
     """
 
     __slots__ = (
-        "admitted", "estimate", "flying", "gate", "gauges", "model", "pace", "pushed_back", "queues", "recent",
-        "reserves_max_tokens", "window",
+        "admitted", "estimate", "flying", "gate", "gauges", "ledger", "model", "pace", "pushed_back", "queues",
+        "recent", "reserves_max_tokens", "window",
     )  # fmt: skip
 
     def __init__(self, model: str, gauges: tuple[Gauge, ...], *, window: InFlightWindow | None = None) -> None:
@@ -89,6 +90,7 @@ class Row:
         self.queues: dict[str, Queue] = {}
         self.flying: dict[Ticket, None] = {}
         self.gate = Gate()
+        self.ledger = RowLedger()
         self.window = window
         self.pace: RateWindow | None = None
         self.recent: deque[float] = deque(maxlen=_RECENT)
@@ -133,11 +135,20 @@ class Row:
             return math.inf  # until one ends
         return 0.0 if self.pace is None else self.pace.wait(now)
 
+    def held_by(self, now: float) -> HeldBy | None:
+        """What that wait is for."""
+        if self.gate.wait(now) > 0.0:
+            return "frozen" if self.gate.frozen_until is not None else "probing"
+        if self.window is not None and self.window.room() <= 0:
+            return "in_flight"
+        return "pace" if self.pace is not None and self.pace.wait(now) > 0.0 else None
+
     def passed(self, ticket: Ticket, now: float) -> None:
         """A call goes."""
         self.flying[ticket] = None
         self.admitted += 1
         self.gate.passed(ticket)
+        self.ledger.passed(len(self.flying), now)
         if self.window is not None:
             ticket.in_window = self.window.sent()
         if self.pace is not None:

@@ -20,7 +20,7 @@ from agentmesh.events import (
     TaskEnded,
     TaskStarted,
 )  # fmt: skip
-from agentmesh.limits.statistics import EndpointStatistics, LaneStatistics, LimitStatistics
+from agentmesh.limits.statistics import Bound, EndpointStatistics, LaneStatistics, LimitStatistics, Source
 from agentmesh.outcome import Outcome, Usage
 
 RUN = "01k9v3w2zq8r5t6y7u8w9xa3f9"
@@ -104,25 +104,37 @@ def ended() -> Iterator[Event]:
     yield RunEnded(at=BEGAN + 21, status="done", seconds=21.0, usage=Usage(262), usd=1.31)
 
 
-def limit(scope: str, name: str, recent: float, *, use: float = 0.9, bound_s: float = 0.0) -> LimitStatistics:
-    return LimitStatistics(name, scope, 600, 300, recent, use, bound_s)
+def limit(
+    scope: str, name: str, recent: float, *, figure: float = 600, source: Source = "file", use: float | None = 0.9,
+    bound_s: float = 0.0, binds: bool = False,
+) -> LimitStatistics:  # fmt: skip
+    return LimitStatistics(
+        name=name, scope=scope, limit=figure, source=source, used=300, recent=recent, use=use, bound_s=bound_s,
+        binds=binds,
+    )  # fmt: skip
+
+
+def bound(by: str, scope: str, share: float, *, source: Source | None = "file") -> Bound:
+    return Bound(by=by, scope=scope, source=source, seconds=20 * share, share=share)
 
 
 def lanes() -> list[LaneStatistics]:
     """The simulated account with two models, half way."""
     return [
         LaneStatistics(
-            "sim", 21, 24, 38, 251, 0, None,
-            (
+            account="sim", in_flight=21, peak_in_flight=24, waiting=38, admitted=251, active_s=20,
+            limits=(
                 limit("small", "requests_per_minute", 0.34), limit("small", "tokens_per_minute", 0.61),
-                limit("large", "requests_per_minute", 0.96, use=0.97, bound_s=10),
-                limit("large", "tokens_per_minute", 0.37),
+                limit("large", "requests_per_minute", 0.96, use=0.97, bound_s=18, binds=True),
+                limit("large", "tokens_per_minute", 0.37), limit("sim", "in_flight", 0.1, figure=500, source="own"),
             ),
-            (
-                EndpointStatistics("small", 9, 0, None, 0, None, 90),
-                EndpointStatistics("large", 12, 38, 0.4, 0, None, 161),
+            endpoints=(
+                EndpointStatistics(model="small", in_flight=9, admitted=90),
+                EndpointStatistics(model="large", in_flight=12, waiting=38, next_s=0.4, admitted=161),
             ),
-            "large requests_per_minute", 0.9, simulated=True,
+            bounded_by="large requests_per_minute", bounded_share=0.9,
+            bounds=(bound("requests_per_minute", "large", 0.9), bound("latency", "sim", 0.1, source=None)),
+            simulated=True,
         )
     ]  # fmt: skip
 
@@ -131,14 +143,61 @@ def many_lanes(accounts: int) -> list[LaneStatistics]:
     """Accounts with one model each, the last one frozen; one has a pool and a limit of the account."""
     found = []
     for number in range(accounts):
-        frozen = 12.0 if number == accounts - 1 else None
-        model = EndpointStatistics("org/model-7b", number, 2 * number, 30.0, 3, frozen, 40)
+        thaws = 12.0 if number == accounts - 1 else None
+        model = EndpointStatistics(
+            model="org/model-7b", in_flight=number, waiting=2 * number, next_s=30.0, pushed_back=3, thaws_s=thaws,
+            admitted=40,
+        )  # fmt: skip
         limits = (limit(f"provider{number}", "requests_per_day", 0.01 * number),)
-        account = f"provider{number}"
-        found.append(LaneStatistics(account, number, number, 2 * number, 40, 3, frozen, limits, (model,), None, 0.0))
+        found.append(
+            LaneStatistics(
+                account=f"provider{number}", in_flight=number, peak_in_flight=number, waiting=2 * number, admitted=40,
+                pushed_back=3, thaws_s=thaws, limits=limits, endpoints=(model,),
+            )
+        )  # fmt: skip
     shared = (limit("acme", "requests_per_minute", 0.5), limit("pool large", "output_tokens_per_minute", 0.7))
     models = (
-        EndpointStatistics("acme-large", 1, 3, 700.0, 0, None, 4),
-        EndpointStatistics("acme-small", 0, 0, None, 0, None, 0),
+        EndpointStatistics(model="acme-large", in_flight=1, waiting=3, next_s=700.0, admitted=4),
+        EndpointStatistics(model="acme-small"),
     )
-    return [LaneStatistics("acme", 1, 2, 3, 4, 0, None, shared, models, None, 0.0), *found]
+    acme = LaneStatistics(
+        account="acme", in_flight=1, peak_in_flight=2, waiting=3, admitted=4, limits=shared, endpoints=models
+    )
+    return [acme, *found]
+
+
+def unwritten_lanes() -> list[LaneStatistics]:
+    """What no file says: one account's limits are told by its answers, those of another are learned from refusals."""
+    return [
+        LaneStatistics(
+            account="told", in_flight=9, peak_in_flight=12, waiting=40, admitted=90, active_s=20,
+            limits=(
+                limit("told", "in_flight", 0.1, figure=500, source="own"),
+                limit("m", "requests_per_minute", 0.55, figure=300, source="told"),
+                limit("m", "requests_per_day", 0.02, figure=10_000, source="told"),
+                limit("m", "input_tokens_per_minute", 0.2, figure=90_000, source="told"),
+                limit("m", "output_tokens_per_minute", 0.99, figure=20_000, source="told", bound_s=14, binds=True),
+            ),
+            endpoints=(EndpointStatistics(model="m", in_flight=9, waiting=40, next_s=1.2, admitted=90),),
+            bounded_by="m output_tokens_per_minute", bounded_share=0.7,
+            bounds=(
+                bound("output_tokens_per_minute", "m", 0.7, source="told"),
+                bound("requests_per_minute", "m", 0.25, source="told"), bound("latency", "told", 0.05, source=None),
+            ),
+        ),
+        LaneStatistics(
+            account="silent", in_flight=12, peak_in_flight=14, waiting=30, admitted=70, pushed_back=4, active_s=20,
+            frozen_s=2.2,
+            limits=(
+                limit("silent", "in_flight", 0.1, figure=500, source="own"),
+                limit("m", "in_flight", 1.0, figure=12, source="learned", use=None, bound_s=16, binds=True),
+                limit("m", "requests_per_second", 0.97, figure=3.41, source="learned", use=None),
+            ),
+            endpoints=(EndpointStatistics(model="m", in_flight=12, waiting=30, pushed_back=4, admitted=70),),
+            bounded_by="m in_flight", bounded_share=0.8,
+            bounds=(
+                bound("in_flight", "m", 0.8, source="learned"), bound("push_backs", "silent", 0.15, source=None),
+                bound("latency", "silent", 0.05, source=None),
+            ),
+        ),
+    ]  # fmt: skip

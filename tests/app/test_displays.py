@@ -15,10 +15,11 @@ from scripted_events import BEGAN, ended, half_way, lanes
 from agentmesh.app.displays import default_kind, json_line, open_display
 from agentmesh.app.picture import Picture
 from agentmesh.app.plain import PlainLines
+from agentmesh.app.view import render
 from agentmesh.errors import ErrorInfo
-from agentmesh.events import LaneFrozen, RunStarted, TaskAdded, TaskEnded
+from agentmesh.events import CallEnded, LaneFrozen, Notice, RunStarted, TaskAdded, TaskEnded
 from agentmesh.limits.statistics import LaneStatistics
-from agentmesh.outcome import Outcome
+from agentmesh.outcome import Outcome, Usage
 
 
 class Terminal(io.StringIO):
@@ -55,7 +56,7 @@ def test_plain_lines_tell_what_changed_and_nothing_else() -> None:
 00:03  contest started
 00:10  budget: $1.04 of $1.30 are spent
 00:12  contest match 212 of at most 400  regret 0.09  1. Persister toxins  2. Biofilm memory  3. Ribosome hibernation
-00:13  sim/large frozen 4s: rate: too many requests
+00:13  sim/large frozen, no calls for 4.0 s: rate: too many requests
 00:13  notice: prices of sim were looked up 400 days ago
 00:14  review 17/24, 1 skipped
 00:14  review ended: 23/24, 1 skipped
@@ -82,7 +83,40 @@ def test_a_lane_that_freezes_again_and_again_is_told_every_ten_seconds() -> None
     for number in range(40):
         frozen = LaneFrozen(at=BEGAN + number / 2, account="acme", concerns="acme", seconds=2, reason="rate: slow down")
         lines += plain.lines(frozen)
-    assert lines == ["00:00  acme frozen 2s: rate: slow down", "00:10  acme frozen 2s: rate: slow down"]
+    assert lines == [
+        "00:00  acme frozen, no calls for 2.0 s: rate: slow down",
+        "00:10  acme frozen, no calls for 2.0 s",
+    ]
+
+
+def test_push_backs_are_told_at_the_first_and_then_seldom_and_a_reason_once() -> None:
+    plain = PlainLines(Picture())
+    error = ErrorInfo("rate", "Rate limit reached for requests per minute of large.", 429, retryable=True)
+    lines = []
+    for number in range(120):
+        at = BEGAN + number / 100
+        lines += plain.lines(
+            CallEnded(
+                at=at, call=number, attempt=1, address="a", agent=None, account="acme", model="large",
+                result="pushed_back", seconds=0.1, usage=Usage(pushed_back=1), usd=0.0, error=error,
+            )
+        )  # fmt: skip
+        lines += plain.lines(LaneFrozen(at=at, account="acme", concerns="large", seconds=12, reason=error.message))
+    assert lines == [
+        f"00:00  acme/large pushed a call back; it waits and goes again: {error.message}",
+        "00:00  acme/large frozen, no calls for 12 s",
+        "00:00  acme/large has pushed back 10 calls so far",
+        "00:01  acme/large has pushed back 100 calls so far",
+    ]
+
+
+def test_a_freeze_is_in_the_picture_until_it_is_over() -> None:
+    picture = Picture()
+    for model in ("large", "small"):
+        picture.event(LaneFrozen(at=BEGAN, account="acme", concerns=model, seconds=12, reason="too many requests"))
+    lines = [line.plain for line in render(picture.snapshot(BEGAN + 2.5, []), width=80)]
+    assert " frozen     acme/large for 9.5 s: too many requests" in lines
+    assert not any("frozen" in line.plain for line in render(picture.snapshot(BEGAN + 12.5, []), width=80))
 
 
 def test_json_lines_say_their_format_and_kind() -> None:
@@ -155,6 +189,17 @@ def test_the_picture_is_drawn_several_times_a_second_and_wiped_away(terminal: Te
     assert 8 <= frames <= 20
     assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1, "the cursor is back"
     assert terminal.getvalue().rstrip().endswith("\x1b[2K")
+
+
+def test_notices_stay_when_the_picture_has_gone_each_of_them_once(terminal: Terminal) -> None:
+    async def main() -> None:
+        async with open_display("full", lanes=lanes, stream=terminal) as display:
+            for number in (1, 2, 3, 1):
+                display.event(Notice(at=BEGAN, level="warning", text=f"notice number {number}"))
+
+    run_in_virtual_time(main)
+    left = terminal.getvalue().rpartition("\x1b[?25h")[2]
+    assert [left.count(f"notice number {number}") for number in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_no_color_is_obeyed(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

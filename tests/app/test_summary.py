@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from inline_snapshot import snapshot
 from rich.console import Console
-from scripted_events import RUN, lanes, many_lanes
+from scripted_events import RUN, lanes, many_lanes, unwritten_lanes
 
 from agentmesh.app.summary import RunSummary, print_summary, summary_lines
 from agentmesh.errors import ErrorInfo
+from agentmesh.limits.statistics import LaneStatistics, SmallerMaxTokens
 from agentmesh.outcome import Outcome, Usage
 
 ERROR = ErrorInfo("invalid_output", "score: 11 is over 10, after 2 repairs")
@@ -34,7 +36,7 @@ def test_everything_a_person_asks_at_the_end() -> None:
  wrote      report.md  (report)
  used       262 calls, 182,000 tokens in, 34,000 tokens out, $1.31 of $2.00 (simulated)
             3 pushed back, 1 may have been paid without an answer
- limits     sim/large: bounded by requests per minute (600), used to 97 %
+ limits     sim/large: requests per minute (600) held calls back 90 % of the time, used to 97 %
  failed     review/0: invalid_output: score: 11 is over 10, after 2 repairs   agentmesh show a3f9 review/0
  failed     review/1: invalid_output: score: 11 is over 10, after 2 repairs   agentmesh show a3f9 review/1
  failed     review/2: invalid_output: score: 11 is over 10, after 2 repairs   agentmesh show a3f9 review/2
@@ -61,8 +63,55 @@ def test_a_stop_says_why_and_what_is_left() -> None:
 
 def test_lanes_that_nothing_bounded_and_those_without_a_call() -> None:
     lines = summary_lines(RunSummary(run=RUN, workflow="w", status="done", seconds=3, lanes=many_lanes(1)))
-    assert " limits     acme: no limit held a call back; at most 2 in flight" in lines
-    assert "            provider0: no limit held a call back; at most 0 in flight, 3 pushed back" in lines
+    took = "no limit held calls back, only the time its answers took; at most"
+    assert f" limits     acme: {took} 2 calls in flight" in lines
+    assert f"            provider0: {took} 0 calls in flight, 3 pushed back" in lines
+
+
+def limits_of(*found: LaneStatistics) -> str:
+    summary = RunSummary(run=RUN, workflow="w", status="done", seconds=3, lanes=found, journal=False)
+    lines = summary_lines(summary, width=100)
+    return "\n" + "\n".join(lines[2:]) + "\n"
+
+
+def test_limits_that_no_file_has_are_said_to_be_told_or_learned() -> None:
+    assert limits_of(*unwritten_lanes()) == snapshot("""\
+
+ limits     told/m: output tokens per minute (20,000, as its answers say) held calls back 70 % of
+            the time, used to 90 %; requests per minute (300, as its answers say) 25 %
+            silent/m: calls in flight (12, learned) held calls back 80 % of the time; waiting after
+            push-backs (2 s frozen) 15 %, 4 pushed back
+""")
+
+
+def test_push_backs_and_our_own_bound_are_named_too() -> None:
+    (learned,) = unwritten_lanes()[1:]
+    frozen = replace(learned.bounds[1], share=0.6)
+    own = replace(learned.bounds[0], scope="silent", source="own", share=0.3)
+    assert limits_of(replace(learned, bounds=(frozen, own))) == snapshot("""\
+
+ limits     silent: waiting after push-backs (2 s frozen) held calls back 60 % of the time; calls in
+            flight (500, our own limit) 30 %, 4 pushed back
+""")
+
+
+def test_a_smaller_max_tokens_is_suggested_where_it_would_have_gained_time() -> None:
+    (lane,) = lanes()
+    gain = SmallerMaxTokens(
+        name="tokens_per_minute", scope="large", kind="", calls=161, max_tokens=800, longest=212, enough=256,
+        times_as_fast=2.62,
+    )  # fmt: skip
+    small, large = lane.endpoints
+    models = (small, replace(large, smaller_max_tokens=gain))
+    bound = replace(lane, endpoints=models, bounded_by="large tokens_per_minute")
+    assert limits_of(bound) == snapshot("""\
+
+ limits     sim/large: requests per minute (600) held calls back 90 % of the time, used to 97 %
+            sim/large counts all of max_tokens: each call reserved 800 tokens of output, and the
+            longest reply had 212; with max_tokens 256 this run could have gone up to 2.6 times as
+            fast
+""")
+    assert "max_tokens" not in limits_of(replace(lane, endpoints=models)), "another limit bounded the run"
 
 
 def test_on_a_narrow_terminal_commands_stay_whole() -> None:
@@ -72,4 +121,4 @@ def test_on_a_narrow_terminal_commands_stay_whole() -> None:
     text = console.file.getvalue()
     assert text.count("agentmesh show a3f9 review/") == 5
     assert max(map(len, text.splitlines())) <= 70
-    assert "bounded by requests per minute (600), used to\n            97 %" in text
+    assert "(600) held calls back 90 %\n            of the time, used to 97 %" in text

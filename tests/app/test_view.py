@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from inline_snapshot import snapshot
 from rich.cells import cell_len
-from scripted_events import BEGAN, began, ended, half_way, lanes, many_lanes
+from scripted_events import BEGAN, began, ended, half_way, lanes, many_lanes, unwritten_lanes
 
 from agentmesh.app.picture import Picture
 from agentmesh.app.ruler import bar, cut, joined, pad
@@ -106,24 +106,52 @@ def test_many_lanes_are_cut_to_those_with_most_to_tell() -> None:
  contest   waits for draft
  report    waits for contest, review
 
- lane                     requests     tokens       in flight  waiting        next  pushed back
- provider1/org/model-7b           1 %                       1        2         30s            3
- provider2/org/model-7b           2 %                       2        4         30s            3
- provider3/org/model-7b   ▏       3 %                       3        6         30s            3
- provider4/org/model-7b   ▏       4 %                       4        8         30s            3
- provider5/org/model-7b   ▎       5 %                       5       10         30s            3
- provider6/org/model-7b   ▎       6 %                       6       12         30s            3
- provider7/org/model-7b   ▎       7 %                       7       14         30s            3
- provider8/org/model-7b   ▍       8 %                       8       16         30s            3
- provider14/org/model-7b  ▋      14 %                      14       28  frozen 12s            3
+ lane                     requests          tokens       in flight  waiting        next  pushed back
+ provider1/org/model-7b           1 % /day                       1        2         30s            3
+ provider2/org/model-7b           2 % /day                       2        4         30s            3
+ provider3/org/model-7b   ▏       3 % /day                       3        6         30s            3
+ provider4/org/model-7b   ▏       4 % /day                       4        8         30s            3
+ provider5/org/model-7b   ▎       5 % /day                       5       10         30s            3
+ provider6/org/model-7b   ▎       6 % /day                       6       12         30s            3
+ provider7/org/model-7b   ▎       7 % /day                       7       14         30s            3
+ provider8/org/model-7b   ▍       8 % /day                       8       16         30s            3
+ provider14/org/model-7b  ▋      14 % /day                      14       28  frozen 12s            3
  + 10 more
+""")
+
+
+def test_limits_that_no_file_has_are_named_as_what_they_are() -> None:
+    """Of several limits of a kind the one that holds calls back is shown, and its name."""
+    assert drawn([], unwritten_lanes(), width=110) == snapshot("""\
+
+ run              00:00            0 calls            $0.00 of $2.00
+
+
+ lane      requests                 tokens/min              in flight  waiting       next  pushed back
+ told/m    ██████▌       55 % /min  ███████████▉  99 % out          9       40       1.2s            0
+ silent/m  ███████████▋  97 % /s                             12 of 12       30  when free            4
+
+ told       told/m 20,000 output tokens/min, 300 requests/min, 10,000 requests/day, 90,000 input tokens/min
+ learned    silent/m 12 in flight, 3.4 requests/s
+""")
+    assert drawn([], unwritten_lanes(), width=60) == snapshot("""\
+
+ run           00:00         0 calls         $0.00 of $2.00
+
+
+ lane      requests  tokens  in flight  waiting  pushed back
+ told/m        55 %    99 %          9       40            0
+ silent/m      97 %           12 of 12       30            4
+
+ told       told/m 20,000 output tokens/min, + 3 more
+ learned    silent/m 12 in flight, 3.4 requests/s
 """)
 
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 61, 79, 80, 99, 100, 119, 120, 200])
 @pytest.mark.parametrize("height", [5, 24, 60])
 def test_no_line_is_ever_wider_than_the_terminal(width: int, height: int) -> None:
-    for statistics in (lanes(), many_lanes(15), []):
+    for statistics in (lanes(), many_lanes(15), unwritten_lanes(), []):
         text = drawn([*half_way(), *ended()], statistics, width=width, height=height)
         assert max(cell_len(line) for line in text.splitlines()) <= width
 

@@ -267,8 +267,8 @@ def test_a_push_back_freezes_what_shares_a_limit_and_the_call_goes_first_again()
     lane.put_back(first, 0.1)
     others = [enqueue(lane, row, age) for age, row in enumerate([c, b, a], 1)]
     assert go(lane, 1.0) == [others[0]]
-    assert lane.statistics(1.0).frozen_s == pytest.approx(2.1)
-    assert lane.statistics(3.2).frozen_s is None
+    assert lane.statistics(1.0).thaws_s == pytest.approx(2.1)
+    assert lane.statistics(3.2).thaws_s is None
     assert go(lane, 3.2) == [first, others[1]]  # one probe of each row
 
 
@@ -444,7 +444,7 @@ def test_telling_changes_nothing() -> None:
     lane.push_back(ticket, 1.0, 0.0)
     lane.put_back(ticket, 0.0)
     frozen = lane.statistics(0.5).endpoints[0]
-    assert [frozen.frozen_s, frozen.next_s, frozen.waiting] == pytest.approx([0.5, 0.5, 1])
+    assert [frozen.thaws_s, frozen.next_s, frozen.waiting] == pytest.approx([0.5, 0.5, 1])
     assert lane.statistics(2.0).endpoints[0].next_s == 0.0
     assert row.gate.wait(0.5) == pytest.approx(0.5)
     assert row.gate.frozen_until == pytest.approx(1.0)
