@@ -129,7 +129,7 @@ class LaneLedger:
         if waiting or self._held:
             self._held = False
             for row in rows:
-                held = row.held_by(now) if row.waiting else None
+                held = row.held_by(now) if any(row.queues.values()) else None
                 row.ledger.held.note(held, now)
                 self._held = self._held or held is not None
                 if held == "frozen" or (held == "probing" and what == "waiting"):
