@@ -52,20 +52,23 @@ class Require:
 class Node:
     """One task as a record: under 700 bytes beside its payload, so that hundreds of thousands can wait.
 
-    `payload` is whatever the performer needs; the graph never looks into it. `missing` counts dependencies that have
-    not ended; `history` has the initials of the states it went through.
+    `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
+    its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
     """
 
     __slots__ = (
         "address", "collections", "dependents", "history", "id", "lane", "missing", "needs", "outcome", "path",
-        "payload", "priority", "requires", "state",
+        "payload", "priority", "requires", "share", "state",
     )  # fmt: skip
 
-    def __init__(self, number: int, address: Address, payload: Any, *, lane: str, priority: float, path: float) -> None:
+    def __init__(
+        self, number: int, address: Address, payload: Any, *, lane: str, share: str, priority: float, path: float
+    ) -> None:
         self.id = number
         self.address = address
         self.payload = payload
         self.lane = lane
+        self.share = share
         self.priority = priority
         self.path = path
         self.state = "waiting"

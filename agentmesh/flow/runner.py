@@ -1,8 +1,9 @@
 """Performs what the state machine decides: starts ready tasks lane by lane, and tells who waits for them.
 
-Ready tasks wait here as records, one heap per lane, ordered by (priority, longest remaining path, age). Each lane
-pulls: `room(lane)` says how many of its tasks may be live at a time (what it has in flight plus a look-ahead), so a
-full lane never holds up another, and waiting tasks are small records, not coroutines.
+Ready tasks wait here as records, in a backlog for each lane and share, ordered by (priority, longest remaining path,
+age). Each lane pulls: `room(lane)` says how many of its tasks may be live at a time (what it has in flight plus a
+look-ahead), so a full lane never holds up another, and waiting tasks are small records, not coroutines. Each share has
+this room for itself, so that the lane sees calls of all of them and can be fair.
 
 A task that awaits another one from within takes no room meanwhile: else the tasks that fill a lane could all wait for
 tasks that the lane has no room for. Where two would wait for each other, the second is told instead.
@@ -10,7 +11,6 @@ tasks that the lane has no room for. Where two would wait for each other, the se
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +23,9 @@ import anyio.abc
 
 from ..errors import ErrorInfo, InvalidTransition, UserError
 from ..outcome import Address, Outcome
-from .graph import Collection, Node, OrderKey, Require
-from .state import Complete, Ended, FlowState, FlowStatistics, Instruction, Ready
+from .backlog import Backlog
+from .graph import Collection, Node, Require
+from .state import Complete, Ended, FlowState, FlowStatistics, Instruction, Moved, Ready
 
 __all__ = ["Runner"]
 
@@ -36,23 +37,25 @@ class Runner:
     """Runs one graph in `tasks`, a task group of the caller.
 
     `perform` does one task and returns its outcome, or None if the run stops before the task could end; it must not
-    raise for a task's failure. `room` gives the live tasks a lane may have. `on_ended` hears of every end, once;
-    those in `on_stopped` that it stops, and again when nothing is live any more.
+    raise for a task's failure. `room` gives the live tasks that each share of a lane may have, `spare` how many more of
+    those that are more urgent than what fills that room. `on_ended` hears of every end, once; those in `on_stopped`
+    that it stops, and again when nothing is live any more.
     """
 
     def __init__(
         self, tasks: anyio.abc.TaskGroup, *, perform: Callable[[Node], Awaitable[Outcome | None]],
         room: Callable[[str], float], on_ended: Callable[[Node], None],
+        spare: Callable[[str], float] = lambda lane: 0.0,
     ) -> None:  # fmt: skip
         self.state = FlowState()
-        self.live: dict[str, int] = {}
         self.stopping = False
         self.puts_back = False
         self._tasks = tasks
         self._perform = perform
         self._room = room
+        self._spare = spare
         self._on_ended = on_ended
-        self._ready: dict[str, list[tuple[OrderKey, Node]]] = {}
+        self._backlogs: dict[str, dict[str, Backlog]] = {}  # by lane and share
         self.on_stopped: list[Callable[[], None]] = []
         self.unwanted: set[Node] = set()
         self._waiting_for: dict[Node, anyio.Event] = {}
@@ -68,16 +71,21 @@ class Runner:
         """How many tasks are in which state."""
         return self.state.statistics()
 
+    @property
+    def live(self) -> dict[str, int]:
+        """How many tasks of each lane are being performed."""
+        return {lane: sum(one.live for one in shares.values()) for lane, shares in self._backlogs.items()}
+
     # --- the graph grows
 
     def add(
         self, address: Address, payload: Any, *, lane: str = "", priority: float = 0.0, path: float = 0.0,
-        needs: Sequence[Node] = (), requires: Sequence[tuple[Collection, Require]] = (),
+        share: str = "", needs: Sequence[Node] = (), requires: Sequence[tuple[Collection, Require]] = (),
         collection: Collection | None = None,
     ) -> Node:  # fmt: skip
         """Put a task in the graph; it starts as soon as its inputs and its lane allow. Never waits."""
         node, instructions = self.state.add(
-            address, payload, lane=lane, priority=priority, path=path,
+            address, payload, lane=lane, priority=priority, path=path, share=share,
             needs=needs, requires=requires, collection=collection,
         )  # fmt: skip
         self._follow(instructions)
@@ -91,18 +99,20 @@ class Runner:
 
     def pull(self, lane: str) -> None:
         """Start as many ready tasks of this lane as it has room for, in their order."""
-        heap = self._ready.get(lane)
-        if not heap or self.stopping:
+        if self.stopping or lane not in self._backlogs:
             return
-        live = self.live.get(lane, 0)
-        room = self._room(lane)
-        while heap and live < room:
-            order, node = heapq.heappop(heap)
-            if node.state != "ready" or order != node.order:
-                continue  # it was skipped meanwhile, or stands in the heap once more with its newer order
-            self.state.start(node)
-            live = self.live[lane] = live + 1
-            self._tasks.start_soon(self._live, node)
+        room, spare = self._room(lane), self._spare(lane)
+        for backlog in self._backlogs[lane].values():
+            while (node := backlog.next(room, spare=spare)) is not None:
+                self.state.start(node)
+                backlog.begin(node)
+                self._tasks.start_soon(self._live, node)
+
+    def _backlog(self, node: Node) -> Backlog:
+        shares = self._backlogs.setdefault(node.lane, {})
+        if (backlog := shares.get(node.share)) is None:
+            backlog = shares[node.share] = Backlog()
+        return backlog
 
     async def _live(self, node: Node) -> None:
         outcome: Outcome | None = None
@@ -117,7 +127,7 @@ class Runner:
                 self._tell(node)
             raise
         finally:
-            self.live[node.lane] -= 1
+            self._backlog(node).leave(node)
         if outcome is None:
             self.state.put_back(node)
             self.stop()
@@ -141,8 +151,10 @@ class Runner:
                         for complete in collection.on_complete:
                             complete()
                     case Ready(node):
-                        heapq.heappush(self._ready.setdefault(node.lane, []), (node.order, node))
+                        self._backlog(node).add(node)
                         lanes.add(node.lane)
+                    case Moved(node):
+                        self._backlog(node).move(node)
         finally:
             self._following = False
         for lane in lanes:
@@ -196,7 +208,7 @@ class Runner:
         awaited = self._awaits.setdefault(task, Counter())
         awaited[node] += 1
         if awaited.total() == 1:
-            self.live[task.lane] -= 1
+            self._backlog(task).leave(task)
             self.pull(task.lane)
             self._note_change()
         try:
@@ -204,7 +216,7 @@ class Runner:
         finally:
             awaited[node] -= 1
             if not awaited.total():
-                self.live[task.lane] += 1
+                self._backlog(task).begin(task)
                 del self._awaits[task]
 
     def _waits_for(self, node: Node, other: Node) -> bool:
@@ -224,7 +236,7 @@ class Runner:
     @property
     def idle(self) -> bool:
         """Whether no task is live."""
-        return not any(self.live.values())
+        return not any(one.live for shares in self._backlogs.values() for one in shares.values())
 
     @property
     def over(self) -> bool:

@@ -16,12 +16,19 @@ from ..errors import ErrorInfo, InvalidTransition
 from ..outcome import Address, Outcome
 from .graph import Collection, Node, Require
 
-__all__ = ["Complete", "Ended", "FlowState", "FlowStatistics", "Instruction", "Ready"]
+__all__ = ["Complete", "Ended", "FlowState", "FlowStatistics", "Instruction", "Moved", "Ready"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """This task may be performed."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The place of this ready task in the order has changed."""
 
     node: Node
 
@@ -40,7 +47,7 @@ class Complete:
     collection: Collection
 
 
-Instruction = Ready | Ended | Complete
+Instruction = Ready | Moved | Ended | Complete
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     "waiting": frozenset({"ready", "skipped", "cancelled"}),
@@ -95,7 +102,7 @@ class FlowState:
 
     def add(
         self, address: Address, payload: Any, *, lane: str = "", priority: float = 0.0, path: float = 0.0,
-        needs: Sequence[Node] = (), requires: Sequence[tuple[Collection, Require]] = (),
+        share: str = "", needs: Sequence[Node] = (), requires: Sequence[tuple[Collection, Require]] = (),
         collection: Collection | None = None,
     ) -> tuple[Node, list[Instruction]]:  # fmt: skip
         """A new task. Raises InvalidTransition for an address that is taken or a collection that is closed."""
@@ -103,7 +110,7 @@ class FlowState:
             raise InvalidTransition(f"{address} is in the graph already", self.story(self.nodes[address]))
         if collection is not None and not collection.open:
             raise InvalidTransition(f"{address} cannot join {collection.name}: it is closed")
-        node = Node(len(self.nodes), address, payload, lane=lane, priority=priority, path=path)
+        node = Node(len(self.nodes), address, payload, lane=lane, share=share, priority=priority, path=path)
         node.needs = tuple(needs)
         node.requires = tuple(requires)
         self.nodes[address] = node
@@ -253,7 +260,7 @@ class FlowState:
                     need.path = path
                     pending.append(need)
                     if need.state == "ready":
-                        instructions.append(Ready(need))  # its place in the order has changed
+                        instructions.append(Moved(need))
 
     def _move(self, node: Node, state: str) -> None:
         if state not in TRANSITIONS[node.state]:
