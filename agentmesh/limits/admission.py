@@ -8,7 +8,7 @@ Each sixteenth call to go is the one that has waited longest, whatever its place
 urgent either.
 
 Those who use a lane together (runs, agents) have a share each. Among calls of one priority the next is of the share
-that has used least, by weight (start-time fair queueing, Goyal, Vin and Cheng 1996).
+that has used least, by weight (`Shares`).
 
 A provider's bucket stays full until the first call reaches it, and before that connections are made and journals
 written. A lane that is told when calls are sent counts everything up to the first one as admitted at that moment.
@@ -32,6 +32,7 @@ from .queue import ALONE, Queue, Share
 from .refused import Frozen, blame, freeze
 from .report import report
 from .row import OrderKey, Row, Ticket
+from .shares import Shares
 from .statistics import LaneStatistics
 
 __all__ = ["IN_FLIGHT", "Admission", "Frozen", "OrderKey", "Row", "Ticket"]
@@ -62,8 +63,7 @@ class Admission:
         self._claimed: dict[int, Gauge] = {}  # what holds a call back since the last decision
         self._tickets = 0
         self._turn = 0
-        self._used: dict[str, float] = {}  # by share: seconds of its binding limits, by weight
-        self._virtual = 0.0  # what the share that went last had used
+        self._shares = Shares()
         self._peak = 0
         self._ledger = LaneLedger()
         self.in_flight = 0
@@ -129,10 +129,8 @@ class Admission:
         self._wait_in_queue(ticket)
 
     def _wait_in_queue(self, ticket: Ticket) -> None:
-        queue = ticket.row.queue(ticket.share)
-        if not queue:
-            self._used[ticket.share.name] = max(self._used.get(ticket.share.name, 0.0), self._virtual)
-        queue.add(ticket)
+        self._shares.wait(ticket)
+        ticket.row.queue(ticket.share).add(ticket)
         self.waiting += 1
 
     # --- going
@@ -158,7 +156,7 @@ class Admission:
                 continue
             ticket = queue.head()
             if self._ask(ticket, look):
-                self._let_go(ticket, look)
+                self._let_go(ticket, look, in_order=True)
             elif not self._let_go_beside(queue, look):
                 continue
             if queue:
@@ -172,7 +170,7 @@ class Admission:
     def _place(self, queue: Queue) -> tuple[float, float, float, int, int]:
         ticket = queue.head()
         priority, path, age = ticket.order
-        return priority, self._used[queue.share.name], path, age, ticket.number
+        return priority, self._shares.used(ticket), path, age, ticket.number
 
     def _ask_oldest(self, queues: Iterable[Queue], look: Look) -> None:
         """It is the turn of the call that has waited longest; if it does not fit, it claims what it needs."""
@@ -229,7 +227,7 @@ class Admission:
             gauge, ticket, now=look.now
         ) <= 0
 
-    def _let_go(self, ticket: Ticket, look: Look) -> None:
+    def _let_go(self, ticket: Ticket, look: Look, *, in_order: bool = False) -> None:
         row, now = ticket.row, look.now
         row.queues[ticket.share.name].remove(ticket, state="admitted")
         ticket.doubt, ticket.blind = row.estimate.variance(ticket.input_tokens), row.estimate.blind
@@ -245,21 +243,14 @@ class Admission:
             gauge.doubt += ticket.doubt
         ticket.admitted_at = ticket.sent_at = now
         row.passed(ticket, now)
-        self._virtual = self._used[ticket.share.name]
-        self._used[ticket.share.name] += (seconds or 1.0) / ticket.share.weight
+        self._shares.go(ticket, seconds or 1.0, in_order=in_order)
         self._turn += 1
         self.in_flight += 1
         self.waiting -= 1
         self._peak = max(self._peak, self.in_flight)
         look.admitted.append(ticket)
         if len(row.queues) > _FEW_QUEUES:
-            self._forget_shares(row)
-
-    def _forget_shares(self, row: Row) -> None:
-        """Runs come and go; what they have used beyond others is of no interest once they have nothing waiting."""
-        row.queues = {name: queue for name, queue in row.queues.items() if queue}
-        known = {name for one in self.rows.values() for name in one.queues}
-        self._used = {name: used for name, used in self._used.items() if name in known or used > self._virtual}
+            row.queues = {name: queue for name, queue in row.queues.items() if queue}
 
     def sent(self, ticket: Ticket, now: float) -> None:
         """An admitted call is on its way: from now on, if not before, the provider counts."""
@@ -334,6 +325,7 @@ class Admission:
         """A call that will not be sent leaves nothing behind, waiting or already admitted."""
         if ticket.state == "waiting":
             ticket.row.queues[ticket.share.name].remove(ticket, state="gone")
+            self._shares.leave(ticket)
             self.waiting -= 1
         elif ticket.state == "admitted":
             self._give_back(ticket, now)
