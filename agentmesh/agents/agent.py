@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
 
 from ..client.budget import Budget
-from ..client.caller import Retry
+from ..client.caller import Retry, check_weight
 from ..errors import HandleMisuse, UserError
 from ..messages import Settings
 from .loop import MAX_TURNS, REPAIRS
@@ -31,8 +31,10 @@ class Agent(Generic[T_co]):
     `model` is `provider/model`, or several of them, asked in turn when one cannot serve. `output` is a type (a
     pydantic model, a dataclass, `list[int]`, ...) that replies are checked against; without it a reply is its text.
     `max_turns` bounds rounds of tool calls, `repairs` how often a reply that does not fit is sent back. `timeout` is
-    seconds per attempt, from admission. What is not said is taken from where the agent is used. Raises UserError for
-    what makes no sense.
+    seconds per attempt, from admission. With a `weight` its calls have a share of their own wherever they wait for a
+    limit, beside the run's other agents and other runs: its weight times the run's, which is 1 unless said. Without it
+    they are part of the run's share, in which priority, path and age decide. What else is not said is taken from where
+    the agent is used. Raises UserError for what makes no sense.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Agent(Generic[T_co]):
         output: type[T_co] | OutputType | None = None,
         tools: Sequence[Callable[..., Any] | Tool] = (), settings: Settings | Mapping[str, Any] | None = None,
         max_turns: int = MAX_TURNS, repairs: int = REPAIRS, retry: Retry | None = None, timeout: float | None = None,
-        budget: Budget | None = None, priority: str | float | None = None,
+        budget: Budget | None = None, priority: str | float | None = None, weight: float | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.models = (model,) if isinstance(model, str) else tuple(model)
@@ -55,6 +57,7 @@ class Agent(Generic[T_co]):
         self.timeout = timeout
         self.budget = budget
         self.priority = priority
+        self.weight = None if weight is None else check_weight(weight, of=f"the agent {name}")
         if not self.models:
             raise UserError(f"the agent {name} has no model")
         if len(self.tools) < len(made):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
 from ..clock import monotonic
-from ..errors import ErrorKind
+from ..errors import ErrorKind, UserError
 from ..events import Emit
 from ..limits.admission import OrderKey
 from ..limits.queue import ALONE, Share
@@ -16,7 +17,7 @@ from ..messages import Finish
 from ..outcome import Usage
 from .budget import Budgets
 
-__all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally"]
+__all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally", "check_weight"]
 
 
 class Halted(Exception):
@@ -43,6 +44,14 @@ class Retry:
     def allows(self, attempt: int, kind: ErrorKind) -> bool:
         """Whether one more try may follow `attempt` tries, the last of which ended in an error of this kind."""
         return attempt < self.attempts and (self.on is None or kind in self.on)
+
+
+def check_weight(weight: float, *, of: str) -> float:
+    """The weight of a share, as it is. Raises UserError for what is no finite number above 0."""
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not (number and 0 < weight <= sys.float_info.max):
+        raise UserError(f"{of}: a weight is a finite number above 0, not {weight!r}")
+    return weight
 
 
 class Stopwatch:

@@ -206,6 +206,7 @@ def _as_judge(agent: Agent[Any]) -> Agent[Any]:
         agent.name, model=agent.models, instructions=agent.instructions, output=OutputType.of_type(Verdict),
         tools=list(agent.tools.values()), settings=agent.settings, max_turns=agent.max_turns, repairs=agent.repairs,
         retry=agent.retry, timeout=agent.timeout, budget=agent.budget, priority=agent.priority,
+        weight=agent.weight,
     )  # fmt: skip
 
 
@@ -271,6 +272,6 @@ def start_contest(
 def contest_work(matches: Matches, judge: Agent[Any], *, on_failure: OnFailure = FAIL) -> Work:
     """The work of a tournament's task."""
     return Work(
-        matches.perform, agent=judge.name, retry=judge.retry, attempt_timeout=judge.timeout,
+        matches.perform, agent=judge.name, weight=judge.weight, retry=judge.retry, attempt_timeout=judge.timeout,
         budgets=() if judge.budget is None else (judge.budget,), on_failure=on_failure,
     )  # fmt: skip

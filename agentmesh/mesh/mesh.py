@@ -18,6 +18,7 @@ import httpx
 from ..agents.agent import Agent, Call
 from ..catalog import Catalog
 from ..client.budget import Budget
+from ..client.caller import check_weight
 from ..client.route import Route
 from ..client.transport import DEFAULT_TIMEOUTS, Timeouts
 from ..clock import in_thread, on_asyncio, wall
@@ -175,14 +176,17 @@ class Mesh:
     async def open_run(
         self, name: str, *, budget: Budget | None = None, failures: Literal["raise", "report"] = "raise",
         settings: Settings | Mapping[str, Any] | None = None, seed: int | None = None,
-        started: Mapping[str, Any] | None = None, watchers: Sequence[Callable[[Event], None]] = (),
+        started: Mapping[str, Any] | None = None, watchers: Sequence[Callable[[Event], None]] = (), weight: float = 1.0,
     ) -> AsyncIterator[Run]:  # fmt: skip
         """A run. Leaving it waits for its tasks; an exception inside cancels them, and comes out as it was raised.
 
-        Raises RunFailed at the end if tasks failed, unless `failures` is "report". `started` are more fields of its
-        first event (source, spec, inputs, tasks, waits_for).
+        Runs that wait for the same limits are served in proportion to their `weight`, among calls of one priority;
+        single calls (`ask`, `map`, `stream`) are together one run of weight 1. Raises RunFailed at the end if tasks
+        failed, unless `failures` is "report". `started` are more fields of its first event (source, spec, inputs,
+        tasks, waits_for).
         """
         self._check_open()
+        check_weight(weight, of=f"the run {name}")
         seed = self.seed if seed is None else seed
         own = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         identity = new_run_id(wall())
@@ -192,7 +196,7 @@ class Mesh:
             async with anyio.create_task_group() as group:
                 run = Run(
                     self, name, identity=identity, journal=journal, group=group, watchers=(*self._watchers, *watchers),
-                    settings=own.over(self._settings), budget=budget, seed=seed,
+                    settings=own.over(self._settings), budget=budget, seed=seed, weight=weight,
                 )  # fmt: skip
                 self._runs.add(run)
                 self._services.start_soon(_serve_journal, journal, run)

@@ -176,6 +176,7 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
         budgets=Budgets((*work.budgets, run.budget, run.mesh.budget)), retry=work.retry or Retry(), agent=work.agent,
         timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
         tally=counted, halted=lambda: run.halted() or node in run.runner.unwanted,
+        share=run.share_of(work),
     )  # fmt: skip
 
     async def ask(model: str, prompt: str) -> str:
@@ -211,7 +212,7 @@ def work_of(
 
     own = () if agent.budget is None else (agent.budget,)
     return Work(
-        perform_agent, item=item, agent=agent.name, retry=retry or agent.retry, timeout=timeout,
+        perform_agent, item=item, agent=agent.name, weight=agent.weight, retry=retry or agent.retry, timeout=timeout,
         attempt_timeout=agent.timeout, budgets=(*own, *budgets), on_failure=on_failure,
     )  # fmt: skip
 

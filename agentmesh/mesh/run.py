@@ -22,6 +22,7 @@ from ..flow.runner import Runner
 from ..journal import Journal, NullJournal
 from ..keys import Keys
 from ..limits.lane import LOOK_AHEAD
+from ..limits.queue import Share
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
@@ -44,6 +45,7 @@ UNDECIDED_LANE = "undecided"
 """Where calls wait whose model is known only when they are performed."""
 _PYTHON_LIVE = 64  # Python tasks at a time: enough for what waits for I/O, few enough for what is in threads
 CANCEL_GRACE_S = 5.0
+_LEAST_WEIGHT = 1e-6
 
 
 class Run:
@@ -52,10 +54,12 @@ class Run:
     def __init__(
         self, mesh: Mesh, name: str, *, identity: str, journal: Journal | NullJournal, group: anyio.abc.TaskGroup,
         watchers: Sequence[Callable[[Event], None]], settings: Settings, budget: Budget | None, seed: int | None,
+        weight: float = 1.0,
     ) -> None:  # fmt: skip
         self.mesh = mesh
         self.name = name
         self.id = identity
+        self.share = Share(identity, _within_reason(weight))
         self.settings = settings
         self.budget = budget
         self.seed = seed
@@ -63,9 +67,13 @@ class Run:
         self.status: RunStatus | None = None
         self.reason: str | None = None
         self.record = Record(journal, watchers, self._pull)
-        self.runner = Runner(group, perform=self._perform, room=self._room, on_ended=self._on_ended)
+        self.runner = Runner(
+            group, perform=self._perform, room=self._room, on_ended=self._on_ended,
+            spare=lambda lane: 0 if lane == PYTHON_LANE else LOOK_AHEAD,
+        )  # fmt: skip
         self._group = group
         self._keys: dict[str, Keys] = {}
+        self._shares: dict[tuple[str | None, float], Share] = {}  # of agents with a weight
         self._began = monotonic()
         self._ended = False
         if budget is not None:
@@ -156,8 +164,8 @@ class Run:
             )
         )  # fmt: skip
         return self.runner.add(
-            address, work, lane=lane, priority=priority, path=path, needs=needs, requires=requires,
-            collection=collection,
+            address, work, lane=lane, priority=priority, path=path, share=self.share_of(work).name, needs=needs,
+            requires=requires, collection=collection,
         )  # fmt: skip
 
     def tournament(
@@ -175,7 +183,7 @@ class Run:
         self._check_own(field)
         return start_contest(
             self, judge, entrants=field, criteria=criteria, entrant=entrant, stop=stop, name=name,
-            priority=priority_number(priority),
+            priority=priority_number(judge.priority if priority is None else priority),
         )  # fmt: skip
 
     def unique_key(self, task: str, key: str) -> str:
@@ -188,6 +196,19 @@ class Run:
         Raises UserError for a model nobody serves.
         """
         return self.mesh.route(models).lane
+
+    def share_of(self, work: Work) -> Share:
+        """On whose behalf the calls of a work wait: its agent's, if that has a weight, else the run's.
+
+        An agent's weight counts times the run's.
+        """
+        if work.weight is None:
+            return self.share
+        key = work.agent, work.weight
+        if key not in self._shares:
+            weight = _within_reason(self.share.weight * work.weight)
+            self._shares[key] = Share(f"{self.id}/{work.agent}", weight)
+        return self._shares[key]
 
     async def _perform(self, node: Node) -> Outcome | None:
         return await perform(self, node)
@@ -257,3 +278,8 @@ class Run:
         if self.record.broken is None:
             self.record.emit(ended)
         return ended
+
+
+def _within_reason(weight: float) -> float:
+    """From a millionth to a million: beyond that, what a share has used would drown that of all others."""
+    return min(max(weight, _LEAST_WEIGHT), 1 / _LEAST_WEIGHT)

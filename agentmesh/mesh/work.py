@@ -60,13 +60,15 @@ FAIL = OnFailure()
 class Work:
     """What a node carries. `timeout` in seconds counts from admission, over all attempts; budgets innermost first.
 
-    `is_call` says that the work asks models, so that its retries and its timeout are those of its calls.
+    `is_call` says that the work asks models, so that its retries and its timeout are those of its calls. `weight` is
+    that of its agent, if this has a share of its own.
     """
 
     perform: Perform
     is_call: bool = True
     item: Any = None
     agent: str | None = None
+    weight: float | None = None
     retry: Retry | None = None
     timeout: float | None = None
     attempt_timeout: float | None = None
@@ -87,6 +89,6 @@ def priority_number(priority: str | float | None) -> float:
         return 0.0
     if isinstance(priority, str) and priority in PRIORITIES:
         return PRIORITIES[priority]
-    if isinstance(priority, int | float) and math.isfinite(priority):
+    if isinstance(priority, int | float) and not isinstance(priority, bool) and math.isfinite(priority):
         return float(priority)
     raise UserError(f"a priority is low, normal, high or a number, not {priority!r}")

@@ -40,7 +40,7 @@ def make_agent(
     output = _output(path, said[0], spec, folders, report) if said else None
     agent = AgentPlan(
         name, spec.model, instructions, output, _tools(path, spec, folders, report), spec.max_turns, spec.repairs,
-        limits_of(spec),
+        limits_of(spec), spec.weight,
     )  # fmt: skip
     return agent, texts.uses
 

@@ -80,6 +80,7 @@ class AgentPlan:
     max_turns: int | None = None
     repairs: int | None = None
     limits: Limits = Limits()
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,12 +67,12 @@ class WorkflowResult:
 
 async def run_workflow(
     mesh: Mesh, workflow: Workflow, *, seed: int | None = None, watchers: Sequence[Callable[[Event], None]] = (),
-    on_run: Callable[[Run], None] | None = None,
+    on_run: Callable[[Run], None] | None = None, weight: float = 1.0,
 ) -> WorkflowResult:  # fmt: skip
     """Run a workflow to its end and write the files of its outputs. Failures of tasks are in the result.
 
-    `on_run` gets the run when it has begun, to stop or cancel it from outside. Raises UserError for an agent's model
-    that nobody serves.
+    `on_run` gets the run when it has begun, to stop or cancel it from outside; `weight` is as in `open_run`. Raises
+    UserError for an agent's model that nobody serves.
     """
     started = {
         "source": workflow.file, "spec": workflow.text, "inputs": plain(workflow.inputs),
@@ -83,7 +83,13 @@ async def run_workflow(
     await mesh.read_models({model for name in named for model in workflow.routes(name)})
     budget = budget_of(workflow.limits.budget, name="budget of the workflow")
     async with mesh.open_run(
-        workflow.name, budget=budget, failures="report", seed=seed, started=started, watchers=watchers
+        workflow.name,
+        budget=budget,
+        failures="report",
+        seed=seed,
+        started=started,
+        watchers=watchers,
+        weight=weight,
     ) as run:
         if on_run is not None:
             on_run(run)

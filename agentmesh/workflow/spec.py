@@ -39,7 +39,7 @@ RequireText = Annotated[
     BeforeValidator(_require),
     WithJsonSchema({"type": "string", "pattern": r"^(any|all|\d+(\.\d+)?\s*%)$", "examples": ["any", "all", "95%"]}),
 ]
-Priority = Literal["high", "normal", "low"] | float
+Priority = Literal["high", "normal", "low"] | Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Spec(BaseModel):
@@ -134,6 +134,10 @@ class AgentSpec(_Spec):
     retry: RetrySpec | None = None
     timeout: Duration | None = Field(None, description="Of one attempt, from its admission.")
     priority: Priority | None = None
+    weight: float | None = Field(
+        None, gt=0, allow_inf_nan=False,
+        description="Its own share of a lane, times the run's (1), beside the run's other agents and other runs.",
+    )  # fmt: skip
 
 
 class Fallback(_Spec):

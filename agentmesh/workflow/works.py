@@ -55,7 +55,7 @@ class Works:
             terms = self._terms[plan.name] = Work(
                 perform, is_call=agent is not None, agent=plan.agent, retry=self._retry(plan, agent),
                 timeout=plan.limits.timeout, attempt_timeout=agent.limits.timeout if agent is not None else None,
-                budgets=self._budgets_of(plan, agent),
+                budgets=self._budgets_of(plan, agent), weight=agent.weight if agent is not None else None,
             )  # fmt: skip
         about = item.about
         return replace(terms, perform=perform, item=None if isinstance(about, Item) else about)
@@ -144,7 +144,7 @@ class Works:
             instructions=_text(plan.instructions, self._scope(None)), timeout=plan.limits.timeout,
             settings=nearer.settings.over(plan.limits.settings).over(self._workflow.limits.settings),
             max_turns=MAX_TURNS if plan.max_turns is None else plan.max_turns,
-            repairs=REPAIRS if plan.repairs is None else plan.repairs,
+            repairs=REPAIRS if plan.repairs is None else plan.repairs, weight=plan.weight,
         )  # fmt: skip
 
     def _models(self, plan: TaskPlan, scope: dict[str, Any]) -> tuple[str, ...]:
