@@ -56,6 +56,11 @@ class Bucket:
         self.take(-amount, now)
         self._level = min(self._level, self.limit.capacity)
 
+    def drain(self, amount: float, now: float) -> None:
+        """Others have taken `amount` of what came back since the last time, and of the rest only if that was less."""
+        self._level = self._filled(now) - amount
+        self._at = max(now, self._at)
+
     def lower(self, level: float, now: float) -> None:
         """Believe that not more than `level` is there: the provider said so."""
         self._level = min(self.level(now), level)
@@ -102,6 +107,9 @@ class Slots:
     def give(self, amount: float, now: float, *, since: float | None = None) -> None:
         """Give a slot back. When it was taken does not matter."""
         self._used = max(0.0, self._used - amount)
+
+    def drain(self, amount: float, now: float) -> None:
+        """Nothing: what others hold is not seen."""
 
     def lower(self, level: float, now: float) -> None:
         """Nothing to correct: slots are counted by those who hold them."""

@@ -67,7 +67,10 @@ class Gauge:
         `guard` is in seconds of refill, `doubt` in units.
         """
         self._others.follow(self.meter, now)
-        spare = min(doubt + self._others.spare, _SPARE_SHARE * self.limit.capacity)
+        most = _SPARE_SHARE * self.limit.capacity
+        if self._others.seen:  # figures correct the rest, and a bucket that others use is never quite full
+            guard = min(guard, most / self.limit.per_second)
+        spare = min(doubt + self._others.spare, most)
         return self.meter.wait(amount, now, guard=guard, spare=spare)
 
     def take(self, amount: float, now: float) -> Hold:

@@ -35,6 +35,10 @@ class Meter(Protocol):
         """Give back `amount` of what was taken at `since` (None: lately); take more if it is negative."""
         ...
 
+    def drain(self, amount: float, now: float) -> None:
+        """Others have taken `amount` by and by since the last time; a limit that stays full is not touched by that."""
+        ...
+
     def lower(self, level: float, now: float) -> None:
         """Believe that not more than `level` is free."""
         ...

@@ -18,7 +18,7 @@ __all__ = ["Lows", "Others"]
 _LEARN_S = 10.0  # how long it takes to believe in what others use per second
 _LEARN_MIN_S = 1.0  # and at the least, when figures have only begun to come
 _FORGET_S = 60.0  # without figures, or a whole window: what was learned must not keep us from ever asking again
-_MOST = 0.9  # of a limit: something is left for us
+_MOST = 0.6  # of a limit: two who both keep to what is left over must not leave everything to who came first
 _WEIGHT = 0.05  # of the newest figure, in how far figures were off
 _DEVIATIONS = 2.0  # standard deviations that are kept spare for what others may have used meanwhile
 _ROUNDED = 1.0  # figures are whole numbers, cut off
@@ -79,7 +79,7 @@ class Others:
             self.rate = 0.0
         if self.rate > 0.0 and now > self._at:
             self._owed += self.rate * (now - self._at)
-            meter.take(self.rate * (now - self._at), now)
+            meter.drain(self.rate * (now - self._at), now)
         self._at = max(now, self._at)
         if meter.level(now) >= meter.limit.capacity:
             self._owed = 0.0
@@ -123,6 +123,11 @@ class Others:
         seconds = min(_LEARN_S, max(_LEARN_MIN_S, now - self._first))
         self.rate = min(max(0.0, self.rate + off / seconds), _MOST * meter.limit.per_second)
         self._square += _WEIGHT * (off * off - self._square)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the provider tells figures at all."""
+        return self._first is not None
 
     @property
     def spare(self) -> float:

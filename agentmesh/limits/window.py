@@ -58,6 +58,10 @@ class FixedWindow:
         elif self._start is not None and (since is None or since >= self._start):
             self._used = max(0.0, self._used - amount)
 
+    def drain(self, amount: float, now: float) -> None:
+        """Others have taken `amount`."""
+        self.take(amount, now)
+
     def lower(self, level: float, now: float) -> None:
         """Believe that not more than `level` is left in this window."""
         self.take(max(0.0, self.level(now) - level), now)
@@ -155,6 +159,10 @@ class SlidingWindow:
             amount -= part
             if amount <= _EPSILON:
                 break
+
+    def drain(self, amount: float, now: float) -> None:
+        """Others have taken `amount`."""
+        self.take(amount, now)
 
     def lower(self, level: float, now: float) -> None:
         """Believe that not more than `level` is left."""
