@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ class Queue:
     """Waiting tickets. Adding, taking the first and cancelling cost the same, however many wait.
 
     A few of the first are kept in a sorted list, the others in a heap. A ticket that has left lies in the heap until
-    it comes to the top, or until half of the heap is such.
+    it comes to the top, until half of the heap is such, or until it waits again, in the place where it still lies.
     """
 
     __slots__ = ("_ages", "_front", "_gone", "_heap", "_size", "row", "share")
@@ -46,7 +45,7 @@ class Queue:
         self._heap: list[Ticket] = []
         self._ages: deque[Ticket] = deque()  # as they came; those that have left are passed over
         self._size = 0
-        self._gone = 0
+        self._gone: set[Ticket] = set()  # of those in the heap
 
     def __repr__(self) -> str:
         return f"<Queue {self.row.model} {self.share.name}: {self._size} waiting>"
@@ -62,6 +61,9 @@ class Queue:
             self._ages.append(ticket)
         ticket.state = "waiting"
         self._size += 1
+        if ticket in self._gone:
+            self._gone.remove(ticket)
+            return
         front = self._front
         if front and ticket < front[-1]:
             insort(front, ticket)
@@ -79,8 +81,8 @@ class Queue:
         elif ticket in self._front:
             self._front.remove(ticket)
         else:
-            self._gone += 1
-            if self._gone > max(_LEAST_GONE, len(self._heap) // 2):
+            self._gone.add(ticket)
+            if len(self._gone) > max(_LEAST_GONE, len(self._heap) // 2):
                 self._sweep()
         while self._ages and self._ages[0].state != "waiting":
             self._ages.popleft()
@@ -106,17 +108,13 @@ class Queue:
     def _refill(self) -> None:
         while self._heap and len(self._front) < _FRONT:
             ticket = heapq.heappop(self._heap)
-            if ticket.state == "waiting":
-                self._front.append(ticket)
+            if ticket in self._gone:
+                self._gone.remove(ticket)
             else:
-                self._gone = max(0, self._gone - 1)
+                self._front.append(ticket)
 
     def _sweep(self) -> None:
-        self._heap = list(self._waiting_in(self._heap))
+        self._heap = [ticket for ticket in self._heap if ticket not in self._gone]
         heapq.heapify(self._heap)
-        self._ages = deque(self._waiting_in(self._ages))
-        self._gone = 0
-
-    @staticmethod
-    def _waiting_in(tickets: list[Ticket] | deque[Ticket]) -> Iterator[Ticket]:
-        return (ticket for ticket in tickets if ticket.state == "waiting")
+        self._ages = deque(ticket for ticket in self._ages if ticket.state == "waiting")
+        self._gone.clear()
