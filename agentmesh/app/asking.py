@@ -50,6 +50,7 @@ async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog
     tasks = tuple(task_names(models).values())
     answers: list[Answer] = []
     async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
+        await mesh.read_models(models)
         display = open_display(options.display, lanes=mesh.statistics, journal=journal is not None)
         async with handling_signals() as signals:
             async with display, mesh.open_run(

@@ -29,7 +29,10 @@ class EstimateState:
 
     def __post_init__(self) -> None:
         if not (
-            self.ratio > 0 and min(self.variance, self.spread) >= 0 and self.seen >= 0 and min(self.outputs.values(), default=0) >= 0
+            self.ratio > 0
+            and min(self.variance, self.spread) >= 0
+            and self.seen >= 0
+            and min(self.outputs.values(), default=0) >= 0
         ):
             raise ValueError("an estimate of tokens is made of numbers above 0")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,16 +32,18 @@ class Hold(NamedTuple):
 class Gauge:
     """One limit of `scope` (the account, a pool or a model), with its meter and its history.
 
-    `told` says whether the figure is the provider's own rather than the file's.
+    `told` says whether the figure is the provider's own rather than the file's, which is `written`: None where no file
+    has this limit.
     """
 
     __slots__ = (
-        "_busy", "_changed", "_first", "_held", "_level_s", "_lows", "_others", "_recent", "_used", "begun", "doubt",
-        "figure_at", "full_at", "limit", "meter", "scope", "told", "written",
+        "_busy", "_changed", "_first", "_held", "_level_s", "_lived", "_lows", "_missing", "_others", "_recalled",
+        "_recent", "_used", "begun", "doubt", "figure_at", "full_at", "limit", "meter", "scope", "told", "written",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
-        self.limit = self.written = limit
+        self.limit = limit
+        self.written: Limit | None = limit
         self.told = False
         self.figure_at = -math.inf  # when the call was sent whose answer told this figure
         self.scope = scope
@@ -55,8 +58,16 @@ class Gauge:
         self._changed = now  # for slots: when that was
         self._recent = Recent()
         self._first: float | None = None
+        self._recalled: Sequence[tuple[float, float]] = ()  # what an earlier process used: (time, units)
+        self._missing = 0.0  # of it, what had not come back at the first call
+        self._lived: tuple[float, float] = (0.0, 0.0)  # of windows, units and units x seconds of it at the first call
         self._busy: tuple[float, float] = (0.0, 0.0)  # when work last waited for this limit, and what was used by then
         self._held = Spans()  # `back`: a call, by this limit
+
+    @property
+    def asked(self) -> bool:
+        """Whether any call has taken of it."""
+        return self._first is not None
 
     def __repr__(self) -> str:
         return f"<Gauge {self.scope} {self.limit.name}: {self._used:.0f} used, {self.meter!r}>"
@@ -76,7 +87,7 @@ class Gauge:
     def take(self, amount: float, now: float) -> Hold:
         """Count an admission."""
         if self._first is None:
-            self._first = now
+            self._note_first(now)
         if self.limit.unit == "in_flight":
             self.meter.take(amount, now)
             self._count(amount, now)
@@ -117,13 +128,33 @@ class Gauge:
         self.limit = limit
         self.meter.limit = _counted(limit)
 
+    def recall(self, uses: Sequence[tuple[float, float]], now: float, *, told: Limit | None = None) -> None:
+        """Begin where an earlier process ended: `uses` are (time, units), oldest first, `told` the limit that held."""
+        if told is not None:
+            self.limit, self.told = told, True
+        self._recalled = uses
+        self._renew(now)
+
     def restart(self, now: float) -> None:
-        """The provider has seen nothing yet: what was taken counts as taken now."""
+        """The provider has seen nothing of ours yet: what was taken counts as taken now."""
         if self._first is not None:
-            self._first = self.full_at = now
-            self.meter = _meter(self.limit, now)
+            self._renew(now)
+            self._note_first(now)
+            self.full_at = now
             self.meter.take(self._used, now)
             self._others = Others(now)
+
+    def _renew(self, now: float) -> None:
+        self.meter = _meter(self.limit, now)
+        for at, amount in self._recalled:
+            self.meter.take(amount, at)
+
+    def _note_first(self, now: float) -> None:
+        self._first = now
+        if self._recalled:
+            self._missing = self.limit.capacity - self.meter.level(now)
+            if isinstance(self.meter, SlidingWindow):
+                self._lived = self.meter.lived(now)
 
     def release(self, amount: float, now: float, *, since: float = 0.0) -> None:
         """What was taken at `since` was not used, or is used no longer (slots); more than that was, if negative."""
@@ -170,7 +201,7 @@ class Gauge:
         """Units that the limit allows in the last 10 s, or since the first call, whose burst then counts too."""
         age = now - (self._first if self._first is not None else now)
         span = Recent.span(age)
-        burst = self.limit.capacity if age <= span else 0.0
+        burst = self._burst if age <= span else 0.0
         return self.limit.per_second * span + burst
 
     def _use(self, now: float) -> float:
@@ -180,10 +211,15 @@ class Gauge:
         """
         at, used = (now, self._total(now)) if self._held.now_is is not None else self._busy
         if self._first is None or at <= self._first:
-            return 0.0
+            return 1.0 if self._recalled and at > 0.0 else 0.0  # an earlier process had used it up
         if self.limit.unit == "in_flight" or isinstance(self.meter, SlidingWindow):
             return used / (self.limit.limit * (at - self._first))
-        return used / (self.limit.capacity + self.limit.per_second * (at - self._first))
+        return used / (self._burst + self.limit.per_second * (at - self._first))
+
+    @property
+    def _burst(self) -> float:
+        """Units that were there at the first call."""
+        return max(0.0, self.limit.capacity - self._missing)
 
     def _count(self, amount: float, now: float) -> None:
         if self.limit.unit == "in_flight":
@@ -197,7 +233,8 @@ class Gauge:
         """Units in all; where they come back by and by (slots, windows), units x seconds for which they were taken."""
         if isinstance(self.meter, SlidingWindow):
             units, unit_seconds = self.meter.lived(now)
-            return max(0.0, self._used - units) * self.limit.window + unit_seconds
+            before, lived = self._lived
+            return max(0.0, self._used + before - units) * self.limit.window + unit_seconds - lived
         if self.limit.unit != "in_flight":
             return self._used
         return self._level_s + self._used * max(0.0, now - self._changed)

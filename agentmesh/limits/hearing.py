@@ -93,7 +93,7 @@ def _learn(ticket: Ticket, told: Told, *, now: float) -> Gauge | None:
         full = told.remaining + told.within + told.reset_s * limit.per_second
         limit = replace(limit, burst=max(_LEAST_BURST, min(limit.capacity, full)))
     gauge = Gauge(limit, row.model, now)
-    gauge.told = True
+    gauge.told, gauge.written = True, None
     row.add((gauge,))
     row.know_rates()
     newer = [other for other in row.flying if other.admitted_at > ticket.sent_at]

@@ -12,13 +12,15 @@ from dataclasses import replace
 
 import anyio
 
-from ..clock import monotonic
+from ..clock import monotonic, wall
 from ..rates import Limit, Told
 from .admission import IN_FLIGHT, Admission, Frozen, OrderKey, Row, Ticket
 from .aimd import Outcome
 from .hearing import Adopted
+from .memory import LaneMemory
 from .outlook import outlook
 from .queue import ALONE, Share
+from .recall import recall_limits, recall_model, remember
 from .statistics import LaneStatistics
 
 __all__ = ["IN_FLIGHT", "LOOK_AHEAD", "Elsewhere", "Lane"]
@@ -38,16 +40,20 @@ class Elsewhere(Exception):
 class Lane:
     """One account's lane. `serve` must run in a task group of whoever owns it, until it is cancelled.
 
-    With `told_sent`, no time passes for the limits until the first call is `sent`. `watchers` are told after each
-    decision.
+    With `told_sent`, no time passes for the limits until the first call is `sent`. `memory` is what an earlier process
+    knew, and the lane goes on from there. `watchers` are told after each decision.
     """
 
     def __init__(
-        self, account: str, account_limits: Sequence[Limit] = (), *, simulated: bool = False, told_sent: bool = False
-    ) -> None:
+        self, account: str, account_limits: Sequence[Limit] = (), *, simulated: bool = False, told_sent: bool = False,
+        memory: LaneMemory | None = None,
+    ) -> None:  # fmt: skip
         self.account = account
         self.simulated = simulated
+        self._told_sent = told_sent
+        self._recalled = memory or LaneMemory()
         self._admission = Admission(account, account_limits, monotonic(), told_sent=told_sent)
+        recall_limits(self._recalled, self._admission.gauges, now=monotonic(), wall=wall())
         self._admitted: dict[Ticket, anyio.Event] = {}
         self._wake = anyio.Event()
         self._due = self._alarm = math.inf  # when somebody might go, and when the timer rings
@@ -60,7 +66,25 @@ class Lane:
         self, model: str, limits: Sequence[Limit] = (), *, pool: str | None = None, pool_limits: Sequence[Limit] = ()
     ) -> Row:
         """The row of one of the account's models."""
-        return self._admission.row(model, limits, monotonic(), pool=pool, pool_limits=pool_limits)
+        admission, now = self._admission, monotonic()
+        if model in admission.rows:
+            return admission.rows[model]
+        known = len(admission.gauges)
+        row = admission.row(model, limits, now, pool=pool, pool_limits=pool_limits)
+        recall_limits(self._recalled, admission.gauges[known:], now=now, wall=wall())
+        admission.gauges += recall_model(self._recalled, row, begun=not self._told_sent, now=now, wall=wall())
+        return row
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Calls that have been admitted, and those in flight: as long as both stay the same, nothing has happened."""
+        rows, in_flight = self._admission.rows.values(), self._admission.in_flight
+        return sum(row.admitted for row in rows), in_flight
+
+    def memory(self) -> LaneMemory:
+        """What another process should know that goes on where this one ends."""
+        admission = self._admission
+        return remember(admission.gauges, admission.rows.values(), now=monotonic(), wall=wall())
 
     def room(self) -> int:
         """How many calls may be live: those in flight plus the look-ahead. The rest stay records of the graph."""

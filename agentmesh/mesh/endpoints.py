@@ -18,6 +18,7 @@ from ..limits.statistics import LaneStatistics
 from ..simulate.behaviour import served_by
 from ..simulate.provider import SimulatedProvider
 from ..simulate.transport import InProcessTransport
+from .memories import Memories
 
 __all__ = ["Endpoints"]
 
@@ -27,13 +28,15 @@ _IN_PROCESS = "inprocess"
 class Endpoints:
     """Makes what is asked for when it is first asked for, and keeps it until `aclose`.
 
-    `http` takes the place of the real transport (tests, own proxies); `seed` is the simulated provider's.
+    `http` takes the place of the real transport (tests, own proxies); `seed` is the simulated provider's. `memories`
+    has what earlier processes knew of the accounts, None for nothing.
     """
 
     def __init__(
         self, catalog: Catalog, services: anyio.abc.TaskGroup, *, seed: int = 0,
         http: httpx.AsyncBaseTransport | None = None,
         event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        memories: Memories | None = None,
     ) -> None:  # fmt: skip
         self.catalog = catalog
         self._services = services
@@ -41,6 +44,7 @@ class Endpoints:
         self._given = http
         self._hooks = event_hooks
         self._timeouts = timeouts
+        self._memories = memories
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._backlogs: dict[str, tuple[Lane, ...]] = {}  # the lanes that pull from each
         self._pulling: dict[str, list[str]] = {}  # the backlogs that each account pulls from
@@ -58,9 +62,23 @@ class Endpoints:
             self._routes[key] = Route(", ".join(key), [self._of(name) for name in key])
         return self._routes[key]
 
-    def knows(self, name: str) -> bool:
-        """Whether a model has been asked for before, so that nothing need be read for it."""
-        return name in self._accounts
+    def read(self, name: str) -> None:
+        """Read all that there is about a model: its provider's file, its keys, what is known of its accounts. Blocks.
+
+        Raises UserError for a name that nobody serves.
+        """
+        for model in self.catalog.resolve(name):
+            if (memories := self._memories_for(model)) is not None:
+                memories.read(model.base_url, model.account)
+
+    def has_read(self, name: str) -> bool:
+        """Whether nothing need be read any more before a model is asked."""
+        if name in self._accounts:
+            return True
+        if not self.catalog.has_resolved(name):
+            return False
+        found = [(self._memories_for(model), model) for model in self.catalog.resolve(name)]
+        return all(memories is None or memories.has_read(model.base_url, model.account) for memories, model in found)
 
     def _of(self, name: str) -> Accounts:
         if name not in self._accounts:
@@ -79,12 +97,19 @@ class Endpoints:
     def _lane(self, model: ResolvedModel) -> Lane:
         key = (model.base_url, model.account)
         if key not in self._lanes:
-            self._lanes[key] = Lane(
+            memories = self._memories_for(model)
+            lane = self._lanes[key] = Lane(
                 model.account, model.limits_of("account"), simulated=model.simulated,
-                told_sent=not self._in_process(model),
+                told_sent=not self._in_process(model), memory=None if memories is None else memories.of(*key),
             )  # fmt: skip
-            self._services.start_soon(self._lanes[key].serve, name=f"lane {model.account}")
+            self._services.start_soon(lane.serve, name=f"lane {model.account}")
+            if memories is not None:
+                self._services.start_soon(memories.keep, lane, model.base_url, name=f"memory of lane {model.account}")
         return self._lanes[key]
+
+    def _memories_for(self, model: ResolvedModel) -> Memories | None:
+        """Where it is kept what a model's account is known for: nowhere if its calls do not leave the process."""
+        return None if self._in_process(model) else self._memories
 
     def _transport(self, model: ResolvedModel) -> Transport:
         kind = f"{_IN_PROCESS}:{model.account}" if self._in_process(model) else "network"

@@ -23,7 +23,7 @@ from ..client.route import Route
 from ..client.transport import DEFAULT_TIMEOUTS, Timeouts
 from ..clock import in_thread, on_asyncio, wall
 from ..errors import RunFailed, UserError
-from ..events import Event, RunStarted
+from ..events import Event, Notice, RunStarted
 from ..flow.graph import Node
 from ..journal import Journal, NullJournal, new_run_id
 from ..keys import key_of
@@ -31,6 +31,7 @@ from ..limits.statistics import LaneStatistics
 from ..messages import Settings
 from ..outcome import Outcome
 from .endpoints import Endpoints
+from .memories import Memories
 from .run import Run
 from .task import Task
 
@@ -46,6 +47,7 @@ class Mesh:
     the folder of the runs' files, None for none. `provider_files` win over those that are found elsewhere; `settings`
     hold where nearer ones say nothing; `seed` is that of its runs and of the simulated provider. `http` takes the place
     of the network (any `httpx.AsyncBaseTransport`), `event_hooks` are httpx's. `watchers` hear every event of its runs.
+    What it learns of accounts in the network is kept in the user's cache folder for the next one, if it `remembers`.
 
     Leaving it waits for single calls that are under way; an exception inside cancels them.
     """
@@ -56,7 +58,7 @@ class Mesh:
         settings: Settings | Mapping[str, Any] | None = None, seed: int | None = None,
         http: httpx.AsyncBaseTransport | None = None,
         event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        watchers: Sequence[Callable[[Event], None]] = (),
+        watchers: Sequence[Callable[[Event], None]] = (), remembers: bool = True,
     ) -> None:  # fmt: skip
         self.budget = budget
         self.catalog = catalog if catalog is not None else Catalog.load(provider_files)
@@ -65,6 +67,9 @@ class Mesh:
         self._settings = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         self._http, self._hooks, self._timeouts = http, event_hooks, timeouts
         self._watchers = tuple(watchers)
+        self._remembers = remembers and http is None
+        self._memories: Memories | None
+        self._warnings: list[str] = []  # that no run has told yet
         self._services: anyio.abc.TaskGroup
         self._endpoints: Endpoints
         self._host: asyncio.Task[None] | None = None
@@ -93,9 +98,10 @@ class Mesh:
             await ready.wait()
         else:
             self._services = await anyio.create_task_group().__aenter__()
+        self._memories = Memories(self._warn) if self._remembers else None
         self._endpoints = Endpoints(
             self.catalog, self._services, seed=self.seed or 0, http=self._http, event_hooks=self._hooks,
-            timeouts=self._timeouts,
+            timeouts=self._timeouts, memories=self._memories,
         )  # fmt: skip
         self._open = True
         return self
@@ -114,6 +120,7 @@ class Mesh:
             with anyio.CancelScope(shield=True):
                 if self._session_ended is not None:
                     await self._session_ended.wait()
+                await self._remember()
                 await self._endpoints.aclose()
             await self._end_services()
         if error is None and self._session_error is not None:
@@ -151,12 +158,12 @@ class Mesh:
         """
         self._check_open()
         for name in models:
-            if not self._endpoints.knows(name):
-                await in_thread(self.catalog.resolve, name)
+            if not self._endpoints.has_read(name):
+                await in_thread(self._endpoints.read, name)
 
     def has_read(self, models: Iterable[str]) -> bool:
         """Whether nothing need be read any more before these models are asked."""
-        return all(self._endpoints.knows(name) or self.catalog.has_resolved(name) for name in models)
+        return all(self._endpoints.has_read(name) for name in models)
 
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live, once something has been asked of the accounts that pull from it."""
@@ -201,6 +208,7 @@ class Mesh:
                 self._runs.add(run)
                 self._services.start_soon(_serve_journal, journal, run)
                 run.record.emit(RunStarted(at=wall(), run=identity, name=name, seed=seed, **(started or {})))
+                self._tell_warnings()
                 yield run
                 await run.runner.wait_finished()
         except BaseException as error:
@@ -217,6 +225,7 @@ class Mesh:
         finally:
             with anyio.CancelScope(shield=True):
                 if run is not None:
+                    await self._remember()
                     self._runs.discard(run)
                     run.end()
                 await journal.aclose()
@@ -226,6 +235,21 @@ class Mesh:
         failed = [outcome for outcome in run.failures if outcome.state == "failed"]
         if failed and failures == "raise":
             raise RunFailed(run.id, failed)
+
+    async def _remember(self) -> None:
+        """Keep what lanes know, if anything has happened there."""
+        if self._memories is not None:
+            await self._memories.save()
+
+    def _warn(self, text: str) -> None:
+        """Say something that is of no run, in one of them: now, or when there is one."""
+        self._warnings.append(text)
+        self._tell_warnings()
+
+    def _tell_warnings(self) -> None:
+        run = next((run for run in self._runs if run.record.broken is None), None)
+        while run is not None and self._warnings:
+            run.record.emit(Notice(at=wall(), level="warning", text=self._warnings.pop(0)))
 
     async def _open_journal(self, identity: str) -> Journal | NullJournal:
         if self._journal is None:

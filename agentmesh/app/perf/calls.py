@@ -63,7 +63,7 @@ def measured_provider(*, url: str = "inprocess://measured", limits: str = "{}", 
 def measured_mesh(provider: Path, *, journal: bool) -> Mesh:
     """A mesh with budgets that never bind; its journal, if it has one, is beside the provider's file. Reads files."""
     folder = provider.parent / "journal" if journal else None
-    return Mesh(provider_files=[provider], journal=folder, budget=Budget(usd=1e9, calls=1e9))
+    return Mesh(provider_files=[provider], journal=folder, budget=Budget(usd=1e9, calls=1e9), remembers=False)
 
 
 def calls_over_http(calls: int) -> Costs:

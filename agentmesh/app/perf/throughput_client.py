@@ -103,7 +103,8 @@ def ask_over_http(scenario: Scenario, base_url: str, *, seconds: float, seed: in
     with _folder(scenario, base_url, seconds=seconds) as (folder, catalog):
 
         async def ask() -> Found:
-            async with Mesh(catalog=catalog, journal=folder / "journal", seed=seed) as mesh:
+            mesh = Mesh(catalog=catalog, journal=folder / "journal", seed=seed, remembers=False)  # all begin alike
+            async with mesh:
                 return await _ask(mesh, jobs, seconds=seconds)
 
         found = anyio.run(ask)
