@@ -31,7 +31,7 @@ class Retry:
     Raises ValueError for a number below 1 and for kinds that there are not.
     """
 
-    attempts: int = 4
+    attempts: int = 8
     on: Sequence[ErrorKind] | None = None
 
     def __post_init__(self) -> None:

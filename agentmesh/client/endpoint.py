@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote_plus
 
 import anyio
@@ -17,37 +17,27 @@ import httpx
 from ..catalog import ResolvedModel
 from ..clock import monotonic, sleep, wall
 from ..dialects import dialect
-from ..dialects.base import MalformedReply, Refusal, StreamRefused, Wire
-from ..errors import CallFailed, ErrorInfo, ErrorKind
+from ..dialects.base import MalformedReply, Refusal, StreamRefused
+from ..dialects.refusals import PARK_AFTER
+from ..dialects.told import over_limit_hint
+from ..errors import CallFailed, ErrorInfo
 from ..events import CallEnded, CallIntent, LaneFrozen, Notice
-from ..limits.admission import Row, Ticket
+from ..limits.admission import Frozen, Row, Ticket
 from ..limits.lane import Lane
 from ..messages import Reply, Request
-from ..outcome import Usage
+from . import notices
+from .asking import DEFAULT_MAX_TOKENS, Asking, begin
 from .budget import Reservation
 from .caller import Caller, Halted
+from .fitting import fewer_tokens
+from .patience import Stop, is_bearable, pause
+from .result import Result, cancelled, may_have_generated, to_retry
 from .transport import DEFAULT_TIMEOUTS, Timeouts, Transport, TransportFailed
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Endpoint"]
 
-DEFAULT_MAX_TOKENS = 4096
-"""Stated on the wire when a budget counts what replies cost and nobody said how long one may be."""
-
-_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
-_PATIENCE_S = 300.0  # a provider that asks to wait longer than this will not answer for the run
-_JITTER = 0.1
-_FRAME_TOKENS, _TOOLS_TOKENS = 10, 500  # of a chat template for each message, and of a preface about tools
+_BACKOFF_S, _BACKOFF_MAX_S, _MOST_DOUBLINGS = 0.5, 30.0, 6
 _SECRET = 6  # characters of a key from which on it is kept out of texts: a shorter one would be found in every word
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What came of one attempt."""
-
-    reply: Reply | None = None
-    refusal: Refusal | None = None
-    uncertain: bool = False
-    sent: bool = True
 
 
 class Endpoint:
@@ -59,18 +49,19 @@ class Endpoint:
         self.model = model
         self.lane = lane
         self.name = model.name
-        self.stopped: ErrorInfo | None = None
+        self._stop: Stop | None = None
         self._transport = transport
         self._timeouts = timeouts
         self._dialect = dialect(model.dialect)
         self._url = httpx.URL(model.base_url.rstrip("/") + self._dialect.path, params=model.request_query() or None)
         self._headers = tuple(model.request_headers().items())
         self._row = _row(lane, model)
-        self._said: set[tuple[str, str]] = set()  # limits of which a user knows that their figures are the provider's
+        self._said: set[tuple[str, str]] = set()  # what users know already
+        self._waits_until = 0.0  # monotonic: of which a user knows
         key = "" if model.key is None else model.key.reveal()
         self._secrets = (key, quote_plus(key)) if len(key) >= _SECRET else ()
         if model.key_problem is not None:
-            self.stopped = ErrorInfo("auth", f"{model.name}: {model.key_problem}")
+            self._stop = Stop(ErrorInfo("auth", f"{model.name}: {model.key_problem}"))
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}>"
@@ -79,6 +70,11 @@ class Endpoint:
     def row(self) -> Row:
         """Where its calls wait in the lane."""
         return self._row
+
+    @property
+    def stopped(self) -> ErrorInfo | None:
+        """Why it serves no calls now; None if it does. It serves again at the instant that the provider told."""
+        return None if self._stop is None or self._stop.is_over else self._stop.error
 
     async def call(
         self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None,
@@ -89,71 +85,59 @@ class Endpoint:
         Raises CallFailed; BudgetExceeded when a budget has no room for the next attempt; Elsewhere when the lane was
         told to send this `guest` on before the first attempt.
         """
-        request = self._bounded(request, caller, stream=on_text is not None)
-        wire = self._dialect.encode(request, self.model.quirks)
-        characters = request.text_length()
-        most_input = _most_input_tokens(request, wire, characters) if caller.budgets.bound_size else 0
-        number, attempt, pushes = caller.number(), 0, 0
-        ticket: Ticket | None = None
+        asking = begin(request, caller, on_text=on_text, model=self.model, dialect=self._dialect)
         caller.tally.model = self.name
+        ticket: Ticket | None = None
         while True:
-            if self.stopped is not None:
-                raise CallFailed(self.stopped)
+            if (stopped := self.stopped) is not None:
+                raise CallFailed(stopped)
             if caller.stopwatch is not None and caller.stopwatch.left <= 0.0:
                 raise CallFailed(ErrorInfo("timeout", f"the {caller.stopwatch.limit:g} s of {caller.kind} are over"))
+            if ticket is None:
+                self._lower(asking)
+            most_output = asking.request.settings.max_tokens or 0
             reservation = await caller.budgets.reserve(
-                usd=self._highest_usd(request, most_input, caller),
-                tokens=most_input + (request.settings.max_tokens or 0),
+                usd=self._highest_usd(asking.most_input, most_output, caller), tokens=asking.most_input + most_output
             )
-            ticket, waited = await self._admit(
-                request, characters, caller, ticket, reservation, guest=None if attempt else guest
-            )
-            result = await self._attempt(
-                request, wire, caller, ticket, reservation,
-                on_text=on_text, number=number, attempt=attempt + 1, waited=waited,
-            )  # fmt: skip
+            ticket, waited = await self._admit(asking, ticket, reservation, guest=None if asking.tried else guest)
+            result = await self._attempt(asking, ticket, reservation, waited=waited)
             if result.reply is not None:
                 return result.reply
             assert result.refusal is not None
-            if result.refusal.verdict == "pushed_back":
-                pushes += 1
-                self._freeze(ticket, result.refusal, pushes, caller)
-                continue
-            ticket, attempt, pushes = None, attempt + 1, 0
-            await self._again(result.refusal, attempt, caller)
+            if not result.pushed_back:
+                ticket = None
+                await self._again(asking, result.refusal)
 
-    def _bounded(self, request: Request, caller: Caller, *, stream: bool) -> Request:
-        """The request with this model's own name, and an explicit max_tokens where a budget needs one."""
-        settings = request.settings
-        if settings.max_tokens is None and caller.budgets.bound_size:
-            settings = replace(
-                settings, max_tokens=min(DEFAULT_MAX_TOKENS, self.model.max_output or DEFAULT_MAX_TOKENS)
-            )
-        if caller.budgets.bound_usd and not self.model.prices.known:
-            message = f"the price of {self.name} is unknown, so a budget in dollars cannot be kept: give it `prices:`"
-            raise CallFailed(ErrorInfo("budget", message))
-        return Request(
-            self.model.model, request.messages, request.tools, request.tool_choice, schema=request.schema,
-            schema_name=request.schema_name, settings=settings, stream=stream,
-        )  # fmt: skip
+    def _highest_usd(self, most_input: int, most_output: int, caller: Caller) -> float:
+        return (self.model.prices.highest(most_input, most_output) or 0.0) if caller.budgets.bound_usd else 0.0
 
-    def _highest_usd(self, request: Request, most_input: int, caller: Caller) -> float:
-        if not caller.budgets.bound_usd:
-            return 0.0
-        return self.model.prices.highest(most_input, request.settings.max_tokens or 0) or 0.0
+    def _lower(self, asking: Asking, *, excess: int = 0) -> bool:
+        """Ask for fewer max_tokens, if the request is too large by these alone. Returns whether it is smaller now."""
+        asked = asking.request.settings.max_tokens
+        fits = fewer_tokens(asked, self._row, characters=asking.characters, excess=excess)
+        if asked is None or fits is None:
+            return False
+        asking.request = replace(asking.request, settings=replace(asking.request.settings, max_tokens=fits))
+        asking.wire = self._dialect.encode(asking.request, self.model.quirks)
+        if ("", "max_tokens") not in self._said:
+            self._said.add(("", "max_tokens"))
+            self._tell(asking.caller, notices.lowered(self.name, asked=asked, fits=fits))
+        return True
+
+    # --- one attempt
 
     async def _admit(
-        self, request: Request, characters: int, caller: Caller, ticket: Ticket | None, reservation: Reservation, *,
-        guest: object | None,
-    ) -> tuple[Ticket, float]:  # fmt: skip
+        self, asking: Asking, ticket: Ticket | None, reservation: Reservation, *, guest: object | None
+    ) -> tuple[Ticket, float]:
+        caller = asking.caller
         began, left = monotonic(), caller.budgets.time_left
         admitted: Ticket | None = None
         try:
             with nullcontext() if left is None else anyio.move_on_after(left):
                 if ticket is None:
                     admitted = await self.lane.admit(
-                        self._row, characters=characters, kind=caller.kind,
-                        max_tokens=request.settings.max_tokens, order=caller.order, share=caller.share,
+                        self._row, characters=asking.characters, kind=caller.kind,
+                        max_tokens=asking.request.settings.max_tokens, order=caller.order, share=caller.share,
                         guest=guest,
                     )  # fmt: skip
                 else:
@@ -162,8 +146,8 @@ class Endpoint:
             caller.budgets.check_time()
             if admitted is None or caller.halted():
                 raise Halted
-            if self.stopped is not None:  # meanwhile, by what another call was told
-                raise CallFailed(self.stopped)
+            if (stopped := self.stopped) is not None:  # meanwhile, by what another call was told
+                raise CallFailed(stopped)
         except BaseException:
             if admitted is not None:
                 self.lane.cancel(admitted)
@@ -171,51 +155,50 @@ class Endpoint:
             raise
         return admitted, monotonic() - began
 
-    async def _attempt(
-        self, request: Request, wire: Wire, caller: Caller, ticket: Ticket, reservation: Reservation, *,
-        on_text: Callable[[str], None] | None, number: int, attempt: int, waited: float,
-    ) -> _Result:  # fmt: skip
+    async def _attempt(self, asking: Asking, ticket: Ticket, reservation: Reservation, *, waited: float) -> Result:
         """One attempt, from the intent to the settlement; every way out leaves lane, budget and journal in order."""
-        began: float | None = None
-        result = _Result(refusal=_cancelled(), uncertain=True)
+        caller, began = asking.caller, None
+        result = cancelled()
         try:
             caller.emit(
                 CallIntent(
-                    at=wall(), call=number, attempt=attempt, address=caller.address, agent=caller.agent,
-                    account=self.lane.account, model=self.model.model, waited=waited,
-                    request=request if caller.keep_content else None,
+                    at=wall(), call=asking.number, attempt=asking.tried + 1, address=caller.address,
+                    agent=caller.agent, account=self.lane.account, model=self.model.model, waited=waited,
+                    request=asking.request if caller.keep_content else None,
                 )
             )  # fmt: skip
             await caller.durable()
             began = monotonic()
             if caller.stopwatch is not None:
                 caller.stopwatch.start()
-            result = self._without_key(await self._send(request, wire, caller, ticket, on_text=on_text))
+            result = self._judged(await self._send(asking, ticket))
         except Exception as error:  # of a hook, of who takes the text, of the journal
             info = ErrorInfo("internal", f"{type(error).__name__}: {error}")
-            result = self._without_key(_Result(refusal=Refusal("fail", info), uncertain=True))
+            result = Result(refusal=Refusal("fail", info), uncertain=True).without(self._secrets)
             raise
         finally:
             seconds = 0.0 if began is None else monotonic() - began
             if caller.stopwatch is not None and began is not None:
                 caller.stopwatch.stop()
             if began is None:
-                result = _Result(refusal=result.refusal, sent=False)
-            usd = self._usd(result)
-            self._settle(result, ticket, reservation, usd=usd)
-            self._record(result, caller, usd=usd, number=number, attempt=attempt, seconds=seconds)
+                result = Result(refusal=result.refusal, sent=False)
+            usd = result.usd(self.model.prices, at=wall())
+            frozen = self._settle(asking, result, ticket)
+            result.settle(reservation, usd=usd)
+            self._record(asking, result, usd=usd, seconds=seconds)
+            self._tell_frozen(asking, result, frozen)
         return result
 
-    async def _send(
-        self, request: Request, wire: Wire, caller: Caller, ticket: Ticket, *, on_text: Callable[[str], None] | None
-    ) -> _Result:
+    async def _send(self, asking: Asking, ticket: Ticket) -> Result:
+        caller, on_text = asking.caller, asking.on_text
         timeouts = self._timeouts
         allowed = [t for t in (caller.timeout, caller.stopwatch.left if caller.stopwatch else None) if t is not None]
         if allowed:
             timeouts = replace(timeouts, whole=min(timeouts.whole, *allowed))
-        headers = [*wire.headers.items(), *self._headers]
-        reader = self._dialect.read_stream(self.model.quirks, model=request.model) if on_text is not None else None
-        spoken = False
+        headers = [*asking.wire.headers.items(), *self._headers]
+        model, quirks = asking.request.model, self.model.quirks
+        reader = self._dialect.read_stream(quirks, model=model) if on_text is not None else None
+        spoken, status = False, 200  # of what is read while it comes
 
         def on_bytes(data: bytes) -> None:
             nonlocal spoken
@@ -225,75 +208,77 @@ class Endpoint:
                 spoken = True
                 on_text(delta.text)
 
-        def failed(refusal: Refusal, *, uncertain: bool, sent: bool = True) -> _Result:
-            if spoken and refusal.verdict != "stop":  # another attempt would say it all once more
-                refusal = Refusal("fail", replace(refusal.error, retryable=False))
-            return _Result(refusal=refusal, uncertain=uncertain, sent=sent)
-
         try:
             answer = await self._transport.post(
-                self._url, wire.body, headers=headers, timeouts=timeouts,
+                self._url, asking.wire.body, headers=headers, timeouts=timeouts,
                 on_bytes=on_bytes if reader else None, on_sent=lambda: self.lane.sent(ticket),
             )  # fmt: skip
+            status = answer.status
             self._hear(answer.headers, ticket, caller)
-            if not 200 <= answer.status < 300:
-                refusal = self._dialect.read_refusal(answer.status, answer.headers, answer.body, now=wall())
-                return _Result(refusal=refusal)
-            decoded = (
-                reader.close() if reader else self._dialect.decode(answer.body, self.model.quirks, model=request.model)
-            )
+            if not 200 <= status < 300:
+                refusal = self._dialect.read_refusal(status, answer.headers, answer.body, now=wall())
+                return Result(refusal=refusal, uncertain=may_have_generated(status, answer.body))
+            decoded = reader.close() if reader else self._dialect.decode(answer.body, quirks, model=model)
         except StreamRefused as error:
-            return failed(error.refusal, uncertain=True)
+            return Result(refusal=error.refusal, uncertain=True, spoken=spoken)
         except MalformedReply as error:
-            return failed(_retry("server", f"{self.name} answered what is no reply: {error}"), uncertain=True)
+            refusal = to_retry("server", f"no usable reply: {error}", status=status)
+            return Result(refusal=refusal, uncertain=True, spoken=spoken)
         except TransportFailed as error:
-            kind: ErrorKind = "timeout" if error.timeout else "connection"
-            return failed(_retry(kind, f"{self.name}: {error}"), uncertain=error.sent, sent=error.sent)
-        return _Result(refusal=decoded) if isinstance(decoded, Refusal) else _Result(reply=decoded)
+            refusal = to_retry("timeout" if error.timeout else "connection", str(error))
+            return Result(refusal=refusal, uncertain=error.sent, sent=error.sent, spoken=spoken)
+        if isinstance(decoded, Refusal):
+            return Result(refusal=decoded)
+        return Result(reply=decoded, loaded=over_limit_hint(answer.headers))
 
-    def _settle(self, result: _Result, ticket: Ticket, reservation: Reservation, *, usd: float | None) -> None:
+    def _judged(self, result: Result) -> Result:
+        """The same in our own view: which waits are too long, what must not be said twice, and who it was."""
+        refusal = result.refusal
+        if refusal is None:
+            return result
+        error, verdict, load = refusal.error, refusal.verdict, refusal.load
+        if verdict in ("pushed_back", "stop") and refusal.wait is not None:
+            waiting = self._waits_until - monotonic()
+            verdict = "pushed_back" if is_bearable(refusal, self._row.gauges, waiting=waiting) else "stop"
+        if result.spoken and verdict != "stop":  # another attempt would say it all once more
+            load = load or verdict == "pushed_back"
+            verdict, error = "fail", replace(error, retryable=False)
+        error = replace(error, message=f"{self.name}: {error.message}")
+        refusal = replace(refusal, verdict=verdict, load=load, error=error)
+        return replace(result, refusal=refusal).without(self._secrets)
+
+    # --- what comes of it
+
+    def _settle(self, asking: Asking, result: Result, ticket: Ticket) -> Frozen:
+        """Tell the lane. Returns what is frozen because of it."""
+        refusal = result.refusal
         if result.reply is not None:
             tokens = result.reply.tokens
-            self.lane.settle(ticket, input_tokens=tokens.input, output_tokens=tokens.output)
-            if tokens.total is None:
-                reservation.settle_whole()
-            else:
-                reservation.settle(usd=reservation.need[0] if usd is None else usd, tokens=tokens.total)
-            return
-        assert result.refusal is not None
-        if not result.sent:
+            self.lane.settle(
+                ticket, input_tokens=tokens.input, output_tokens=tokens.output,
+                outcome="load" if result.loaded else "success",
+            )  # fmt: skip
+        elif not result.sent:
             self.lane.cancel(ticket)
-            reservation.cancel()
-        elif result.refusal.verdict == "pushed_back":
-            # The lane hears of it when it is known for how long.
-            reservation.settle_whole() if result.uncertain else reservation.cancel()
+        elif refusal is not None and result.pushed_back:
+            asking.pushes += 1
+            wait = refusal.wait
+            if wait is not None:
+                wait = pause(wait, times=asking.pushes, rng=asking.caller.rng)
+            return self.lane.push_back(ticket, wait, unit=refusal.unit, times=asking.pushes)
         else:
-            self.lane.settle(ticket, outcome="load" if result.refusal.load else "ignored")
-            reservation.settle_whole() if result.uncertain else reservation.settle()
+            self.lane.settle(ticket, outcome="load" if refusal is not None and refusal.load else "ignored")
+        return Frozen()
 
-    def _usd(self, result: _Result) -> float | None:
-        if result.reply is None:
-            return 0.0
-        if result.reply.tokens.usd is not None:
-            return result.reply.tokens.usd
-        return self.model.prices.cost(result.reply.tokens, at=wall())
-
-    def _record(
-        self, result: _Result, caller: Caller, *, usd: float | None, number: int, attempt: int, seconds: float
-    ) -> None:
-        pushed = result.refusal is not None and result.refusal.verdict == "pushed_back"
+    def _record(self, asking: Asking, result: Result, *, usd: float | None, seconds: float) -> None:
+        caller, usage, pushed = asking.caller, result.usage, result.pushed_back
         if result.reply is not None:
-            usage = Usage.of_reply(result.reply.tokens)
             caller.tally.finish = result.reply.finish
-        else:
-            usage = Usage(
-                calls=int(result.sent and not pushed), pushed_back=int(pushed), uncertain=int(result.uncertain)
-            )
         caller.tally.attempts += not pushed
         caller.tally.add(usage, usd)
         caller.emit(
             CallEnded(
-                at=wall(), call=number, attempt=attempt, address=caller.address, agent=caller.agent,
+                at=wall(), call=asking.number, attempt=asking.tried + 1, address=caller.address, agent=caller.agent,
                 account=self.lane.account, model=self.model.model, seconds=seconds, usage=usage, usd=usd,
                 result="ok" if result.reply else "pushed_back" if pushed else "failed",
                 reply=result.reply if caller.keep_content else None,
@@ -301,78 +286,61 @@ class Endpoint:
             )
         )  # fmt: skip
 
+    def _tell_frozen(self, asking: Asking, result: Result, frozen: Frozen) -> None:
+        if result.refusal is None or not frozen.models:
+            return
+        error, seconds, now = result.refusal.error, frozen.seconds, monotonic()
+        if seconds > PARK_AFTER and now >= self._waits_until:
+            self._waits_until = now + seconds
+            self._tell(asking.caller, notices.waiting(self.name, error, wait=seconds))
+        reason = error.message.removeprefix(f"{self.name}: ")
+        for model in frozen.models:
+            asking.caller.emit(
+                LaneFrozen(at=wall(), account=self.lane.account, concerns=model, seconds=seconds, reason=reason)
+            )
+
     def _hear(self, headers: Mapping[str, str], ticket: Ticket, caller: Caller) -> None:
         """Believe what an answer tells of limits; say once where it is not what the file says."""
         told = self._dialect.read_levels(headers, now=wall(), quirks=self.model.quirks)
         for one in self.lane.hear(ticket, told) if told else ():
-            place = (one.scope, one.limit.name)
-            if one.before is None or place in self._said:
+            if one.before is None or (one.scope, one.limit.name) in self._said:
                 continue
-            self._said.add(place)
-            text = (
-                f"{self.lane.account} allows {one.limit.limit:,.0f} {one.limit.name.replace('_', ' ')}, as its answers "
-                f"say, and not {one.before.limit:,.0f}, as its file says: its own figure holds from now on"
+            self._said.add((one.scope, one.limit.name))
+            place = {self.model.model: self.name, self.lane.account: one.scope}.get(
+                one.scope, f"{self.lane.account}, {one.scope}"
             )
-            caller.emit(Notice(at=wall(), level="warning", text=text))
+            self._tell(caller, notices.adopted(place, one, file=self.model.file))
 
-    def _freeze(self, ticket: Ticket, refusal: Refusal, pushes: int, caller: Caller) -> None:
-        wait = refusal.wait
-        if wait is not None:
-            wait *= 1 + _JITTER * caller.rng.random()
-        if wait is not None and wait > _PATIENCE_S:
-            self.lane.settle(ticket, outcome="ignored")
-            message = f"{self.name} asks to wait for {wait:,.0f} s: {refusal.error.message}"
-            self.stopped = ErrorInfo("quota", message, status=refusal.error.status)
-            caller.emit(Notice(at=wall(), level="warning", text=f"{message}; it gets no more calls in this run"))
-            return
-        frozen = self.lane.push_back(ticket, wait, unit=refusal.unit, times=pushes)
-        for model in frozen.models:
-            caller.emit(
-                LaneFrozen(
-                    at=wall(), account=self.lane.account, concerns=model, seconds=frozen.seconds,
-                    reason=refusal.error.message,
-                )
-            )  # fmt: skip
-
-    async def _again(self, refusal: Refusal, attempt: int, caller: Caller) -> None:
+    async def _again(self, asking: Asking, refusal: Refusal) -> None:
         """Wait before the next attempt, or raise if there is none."""
+        caller, error = asking.caller, refusal.error
+        asking.tried += 1
+        asking.pushes = 0
         if refusal.verdict == "stop" and self.stopped is None:
-            self.stopped = refusal.error
-            key = f" (its key is from {self.model.key_source})" if self.model.key_source else ""
-            caller.emit(Notice(at=wall(), level="warning", text=f"{self.name} stopped: {refusal.error}{key}"))
+            self._stop_for(refusal, caller)
+        if refusal.excess is not None and not asking.lowered and asking.tried < caller.retry.attempts:
+            asking.lowered = self._lower(asking, excess=refusal.excess.by)
+            if asking.lowered:
+                return
         out_of_time = caller.stopwatch is not None and caller.stopwatch.left <= 0
-        if refusal.verdict != "retry" or out_of_time or not caller.retry.allows(attempt, refusal.error.kind):
-            error = refusal.error
-            if attempt > 1:
-                error = replace(error, message=f"{error.message} (after {attempt} attempts)")
+        if refusal.verdict != "retry" or out_of_time or not caller.retry.allows(asking.tried, error.kind):
+            if asking.tried > 1:
+                error = replace(error, message=f"{error.message} (after {asking.tried} attempts)")
             raise CallFailed(error)
-        backoff = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** (attempt - 1)) * (0.5 + caller.rng.random())
-        await sleep(min(_PATIENCE_S, max(refusal.wait or 0.0, backoff)))
+        doublings = min(asking.tried - 1, _MOST_DOUBLINGS)
+        backoff = min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0**doublings) * (0.5 + caller.rng.random())
+        await sleep(min(PARK_AFTER, max(refusal.wait or 0.0, backoff)))
 
-    def _without_key(self, result: _Result) -> _Result:
-        """The same, where a server or an exception has quoted our key, without it."""
-        if result.refusal is None or not self._secrets:
-            return result
-        message = result.refusal.error.message
-        for secret in self._secrets:
-            message = message.replace(secret, "[key]")
-        return replace(result, refusal=replace(result.refusal, error=replace(result.refusal.error, message=message)))
+    def _stop_for(self, refusal: Refusal, caller: Caller) -> None:
+        error, wait = refusal.error, refusal.wait
+        self._tell(caller, notices.stopped(self.name, error, wait=wait, key_source=self.model.key_source))
+        if wait is not None:  # those who are told later must not take "in 2 h" for two hours from then
+            error = replace(error, message=f"{error.message}: no calls to it until {notices.clock_time(wait)}")
+        self._stop = Stop.of(error, wait)
+
+    def _tell(self, caller: Caller, text: str) -> None:
+        caller.emit(Notice(at=wall(), level="warning", text=text))
 
 
 def _row(lane: Lane, model: ResolvedModel) -> Row:
     return lane.row(model.model, model.limits_of("model"), pool=model.pool, pool_limits=model.limits_of("pool"))
-
-
-def _most_input_tokens(request: Request, wire: Wire, characters: int) -> int:
-    """Input tokens at most: one for each byte of text, and what the provider's template puts around it."""
-    more_bytes = 0 if wire.body.isascii() else len(wire.body) - len(wire.body.decode("utf-8", "replace"))
-    frame = _FRAME_TOKENS * len(request.messages) + (_TOOLS_TOKENS if request.tools else 0)
-    return characters + more_bytes + frame
-
-
-def _retry(kind: ErrorKind, message: str) -> Refusal:
-    return Refusal("retry", ErrorInfo(kind, message, retryable=True))
-
-
-def _cancelled() -> Refusal:
-    return Refusal("fail", ErrorInfo("cancelled", "the run was cancelled while this call was in flight"))

@@ -224,7 +224,8 @@ class _Answer:
 
     def _stop(self, kind: ErrorKind, wait: float | None = None) -> Refusal:
         when = "" if wait is None else f" (it may answer again in {_span(wait)})"
-        return Refusal("stop", self._error(kind, when, retryable=wait is not None), wait)
+        unit = None if wait is None else _unit(self.said)
+        return Refusal("stop", self._error(kind, when, retryable=wait is not None), wait, unit=unit)
 
     def _push_back(self, kind: ErrorKind, *, load: bool = False) -> Refusal:
         if self.wait is not None and self.wait > PARK_AFTER:

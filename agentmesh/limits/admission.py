@@ -295,7 +295,7 @@ class Admission:
             return
         self._begin(ticket, now)  # whatever became of it, the provider may have counted it
         row = ticket.row
-        known = outcome == "success" and input_tokens is not None
+        known = outcome in ("success", "load") and input_tokens is not None
         if outcome == "success":
             self._guard.decay()
         blind = row.estimate.blind

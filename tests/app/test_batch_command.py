@@ -84,7 +84,7 @@ def test_a_failure_is_an_error_and_never_a_reply(batch: Command) -> None:
     batch.ask({"id": "a", "prompt": "A", "model": "acme/down"}, {"id": "b", "prompt": "B"})
     assert batch() == 1
     failed, good = batch.rows
-    assert (failed["ok"], failed["reply"], failed["finish"], failed["attempts"]) == (False, None, None, 4)
+    assert (failed["ok"], failed["reply"], failed["finish"], failed["attempts"]) == (False, None, None, 8)
     assert (failed["error"]["kind"], failed["error"]["status"], failed["model"]) == ("server", 500, "acme/down")
     assert good["ok"]
 
