@@ -12,6 +12,7 @@ from .row import Row, Ticket
 __all__ = ["Blame", "Frozen", "blame", "freeze"]
 
 _SOON_S = 60.0
+_MOST_DOUBLINGS = 10  # powers overflow
 _FREEZE_S, _FREEZE_MAX_S = 1.0, 30.0  # after a push-back that does not say for how long: doubled each time
 
 
@@ -50,7 +51,9 @@ def blame(ticket: Ticket, wait: float | None, *, unit: str | None, times: int) -
     others_end = unit == "in_flight" and row.window is not None and row.in_flight > 1 and (said or wait is None)
     if others_end or (learns and wait is None):
         return Blame(unit, too_many, learns, None)
-    return Blame(unit, too_many, learns, min(_FREEZE_MAX_S, _FREEZE_S * 2.0 ** (times - 1)) if wait is None else wait)
+    if wait is None:
+        wait = min(_FREEZE_MAX_S, _FREEZE_S * 2.0 ** min(times - 1, _MOST_DOUBLINGS))
+    return Blame(unit, too_many, learns, wait)
 
 
 def freeze(ticket: Ticket, seconds: float, *, now: float, unit: str | None, rows: Iterable[Row]) -> Frozen:

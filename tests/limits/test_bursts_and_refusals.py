@@ -93,6 +93,11 @@ def test_a_probe_that_is_refused_freezes_again() -> None:
     assert admitted(admission, 2.95) == [probe]
 
 
+def test_a_call_may_be_refused_thousands_of_times() -> None:
+    admission, _ = lane(REQUESTS)
+    assert admission.push_back(used_up(admission), None, 0.2, times=5000).seconds == 30.0
+
+
 @pytest.mark.parametrize(("unit", "left"), [("requests", True), ("tokens", False), (None, False)])
 def test_only_the_limit_that_the_provider_named_is_believed_to_be_used_up(unit: str | None, left: bool) -> None:
     admission, row = lane(REQUESTS, TOKENS)
