@@ -120,7 +120,7 @@ def test_models_are_asked_what_was_recorded(lab: list[object], tmp_path: Path) -
     ] * 2
     assert "acme_mini ended: 2/2" in told
     assert " tasks      acme_mini 2 done" in told
-    assert " limits     lab: no limit held a call back" in told
+    assert " limits     lab: no limit held calls back" in told
 
 
 def test_calls_that_failed_are_rows_with_an_error_and_exit_code_1(

@@ -74,7 +74,7 @@ async def test_answers_come_as_they_arrive_and_failures_with_their_error(bench: 
     assert all(score_answer(answer).correct and answer.finish == "stop" and answer.attempts == 1 for answer in right)
     assert all(answer.usage is not None and answer.usage.calls == 1 and answer.usd == 0.0 for answer in right)
     assert {str(answer.error) for answer in answers if answer.reply is None} == {
-        "bad_request: no reply is recorded for exactly these messages"
+        f"bad_request: {model}: no reply is recorded for exactly these messages" for model in ("fast/m", "slow/m")
     }
 
 

@@ -45,7 +45,7 @@ async def test_a_failure_makes_the_run_partial_and_all_else_goes_on() -> None:
     written = ran.result.as_json()
     assert written["failures"] == [
         {"task": "ask", "key": "b", "sample": None, "error": {
-            "kind": "bad_request", "message": "status 400", "status": 400, "retryable": False}}
+            "kind": "bad_request", "message": "lab/main: status 400", "status": 400, "retryable": False}}
     ]  # fmt: skip
     assert written["tasks"]["over"] == {"done": 2, "failed": 0, "skipped": 1, "cancelled": 0}
 
@@ -107,7 +107,7 @@ async def test_a_fallback_that_is_not_even_tried_leaves_the_first_reason() -> No
         with_on_failure("{fallback: {task: other}}", "  other: {if: item.id == 'z', value: 1}"), script=b_fails
     )
     assert ran.states["ask/b"] == "failed"
-    assert ran.errors("ask") == {"b": "bad_request: status 400"}
+    assert ran.errors("ask") == {"b": "bad_request: lab/main: status 400"}
 
 
 async def test_what_a_fallback_reads_is_no_dependency_until_it_is_tried() -> None:
@@ -133,7 +133,7 @@ async def test_a_fallback_whose_own_needs_failed_leaves_the_first_reason() -> No
         ),
         script=b_fails,
     )
-    assert ran.errors("ask") == {"b": "bad_request: status 400"}
+    assert ran.errors("ask") == {"b": "bad_request: lab/main: status 400"}
     assert ran.states["ask/b"] == "failed"
 
 

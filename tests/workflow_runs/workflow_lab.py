@@ -27,6 +27,7 @@ PROVIDER = """\
 provider: lab
 dialect: openai-chat
 base_url: https://lab.invalid/v1
+limits: {in_flight: 500}
 models: {"*": {prices: {input: 1.0, output: 1.0}}}
 """
 HEAD = """\
