@@ -2,13 +2,16 @@
 
 Each endpoint (a model of the account) is a row with its own queues, ordered by (priority, longest path, age). A call
 reserves on every limit that it touches: the account's, its pool's, its model's. The heads of all queues are asked in
-their common order. A head that does not fit claims the limits that held it back: later calls go before it only while
-they fit beside it, and for no more than half a second of refill in all, so a long prompt is not starved by short ones.
-Each sixteenth call to go is the one that has waited longest, whatever its place: so nothing is starved by what is more
-urgent either.
+their common order (`lineup.py`). A head that does not fit claims the limits that held it back (`look.py`): later calls
+go before it only while they fit beside it, and for no more than half a second of refill in all, so a long prompt is not
+starved by short ones.
+
+Each sixteenth call to go, of the account and of each row, is the one that has waited longest, whatever its place: so
+nothing is starved by what is more urgent either. Whatever comes, a call before which n had come is passed by no more
+than 16 (n + 1) that came later while there is room for it, and by what goes beside those that wait for their turn.
 
 Those who use a lane together (runs, agents) have a share each. Among calls of one priority the next is of the share
-that has used least, by weight (`Shares`).
+that has used least, by weight (`shares.py`).
 
 A provider's bucket stays full until the first call reaches it, and before that connections are made and journals
 written. A lane that is told when calls are sent counts everything up to the first one as admitted at that moment.
@@ -16,9 +19,8 @@ written. A lane that is told when calls are sent counts everything up to the fir
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..errors import CallFailed
 from ..rates import Limit, Told
@@ -27,12 +29,12 @@ from .gauge import Gauge
 from .guard import Guard, need, recount, reserved, too_large
 from .hearing import Adopted, hear
 from .ledger import LaneLedger
-from .look import Look
+from .lineup import EPSILON_S, Lineup
+from .look import OF_ALL, OF_SOME, Look
 from .queue import ALONE, Queue, Share
 from .refused import Frozen, blame, freeze
 from .report import report
 from .row import OrderKey, Row, Ticket
-from .shares import Shares
 from .statistics import LaneStatistics
 
 __all__ = ["IN_FLIGHT", "Admission", "Frozen", "OrderKey", "Row", "Ticket"]
@@ -42,8 +44,6 @@ IN_FLIGHT = 500
 commonly allow a process about a thousand of them."""
 
 _TURN = 16  # each so many-th call is the oldest: a sixteenth is little to lose, and enough to end every wait
-_PASSED_S = 0.5  # seconds of refill for which later calls may go before one that does not fit
-_FEW_QUEUES = 16  # that may lie empty
 
 
 class Admission:
@@ -60,10 +60,17 @@ class Admission:
         self._account = self._new_gauges(account_limits, account, now)
         self._pools: dict[str, tuple[Gauge, ...]] = {}
         self.gauges: list[Gauge] = list(self._account)
-        self._claimed: dict[int, Gauge] = {}  # what holds a call back since the last decision
+        self._ranks = dict.fromkeys(self._account, OF_ALL)
+        self._unbegun: dict[Gauge, None] = {}  # what was taken of them counts from the first call sent
+        self._claimed: dict[Gauge, None] = {}  # what holds a call back since the last decision, of rows that are awake
+        self._woken: dict[Row, None] = {}
+        self._lineup = Lineup()
         self._tickets = 0
         self._turn = 0
-        self._shares = Shares()
+        self._stirred = True  # since the last decision something has happened that may let somebody go
+        self._decided = self._due = -math.inf  # when that was, and when somebody may go by time alone
+        self._bar: Gauge | None = None  # because of which limit nobody could go
+        self._open = False  # whether one who comes might go before one who waits
         self._peak = 0
         self._ledger = LaneLedger()
         self.in_flight = 0
@@ -91,6 +98,7 @@ class Admission:
                 if pool not in self._pools:
                     self._pools[pool] = self._new_gauges(pool_limits, f"pool {pool}", now)
                     self.gauges += self._pools[pool]
+                    self._ranks |= dict.fromkeys(self._pools[pool], OF_SOME)
                 shared = self._pools[pool]
             self.gauges += own
             learns = self._learns_in_flight and not any(gauge.limit.unit == "in_flight" for gauge in shared + own)
@@ -129,107 +137,104 @@ class Admission:
         self._wait_in_queue(ticket)
 
     def _wait_in_queue(self, ticket: Ticket) -> None:
-        self._shares.wait(ticket)
-        ticket.row.queue(ticket.share).add(ticket)
+        row = ticket.row
+        first = self._lineup.join(ticket)
         self.waiting += 1
+        if row.asleep and not row.hard:
+            self._wake(row)
+            self._stirred = True
+        elif not row.asleep and self._bar is None and (first or self._open):
+            self._stirred = True
 
     # --- going
 
     def admit(self, now: float) -> tuple[list[Ticket], float]:
         """Everyone who may go now, and seconds until somebody else might (inf: not by time alone)."""
         if not self.waiting and not self._claimed:
-            self._ledger.note(self.rows.values(), waiting=0, in_flight=self.in_flight, now=now)
+            self._ledger.note((), waiting=0, in_flight=self.in_flight, now=now)
             return [], math.inf
-        for gauge in self.gauges:
-            if not gauge.begun:
-                gauge.restart(now)
-        look = Look(now)
-        queues = [queue for row in self.rows.values() for queue in row.queues.values() if queue]
-        heads = [(self._place(queue), index) for index, queue in enumerate(queues)]
-        heapq.heapify(heads)
-        while heads:
+        if not self._stirred and self._decided <= now < self._due - EPSILON_S:
+            return [], self._due - now
+        for gauge in self._unbegun:
+            gauge.restart(now)
+        look = Look(now, lineup=self._lineup, guard=self._guard, ranks=self._ranks)
+        for row in self._lineup.due(now):
+            self._wake(row)
+        while not look.closed:
             if self._turn >= _TURN and not look.oldest_asked:
-                self._ask_oldest(queues, look)
-            _, index = heapq.heappop(heads)
-            queue = queues[index]
-            if not queue:
+                self._ask_oldest(look)
                 continue
-            ticket = queue.head()
-            if self._ask(ticket, look):
-                self._let_go(ticket, look, in_order=True)
-            elif not self._let_go_beside(queue, look):
-                continue
-            if queue:
-                heapq.heappush(heads, (self._place(queue), index))
-        for key, gauge in (self._claimed | look.gauges).items():
-            gauge.note_bound(key in look.gauges, now)
-        self._claimed = look.gauges
-        self._ledger.note(self.rows.values(), waiting=self.waiting, in_flight=self.in_flight, now=now)
-        return look.admitted, look.soonest
+            if (queue := self._lineup.pop()) is None:
+                break
+            if queue and not self._serve(queue, look):
+                look.asked.append(queue)
+        self._conclude(look)
+        return look.admitted, self._due - now
 
-    def _place(self, queue: Queue) -> tuple[float, float, float, int, int]:
-        ticket = queue.head()
-        priority, path, age = ticket.order
-        return priority, self._shares.used(ticket), path, age, ticket.number
+    def _conclude(self, look: Look) -> None:
+        """Who was asked in vain stands in line again, or sleeps until it may go."""
+        now = look.now
+        for row, wait in look.waits.items():
+            if wait > 0.0 and not look.closed and not row.asleep:  # all of it was asked
+                look.sleep(row, wait, hard=False)
+        for queue in look.asked:
+            self._lineup.put(queue)
+        for row in look.aged:
+            self._lineup.put_oldest(row)
+        kept = look.claimers.keys() | {gauge for row in look.slept for gauge in row.claimed}
+        for gauge in self._claimed.keys() - kept:
+            gauge.note_bound(False, now)
+        for gauge in look.claimers:
+            gauge.note_bound(True, now)
+        self._claimed = dict.fromkeys(look.claimers)
+        self._stirred, self._bar, self._open = look.passed, look.bar, look.open
+        self._decided, self._due = now, min(now + look.soonest, self._lineup.next_alarm())
+        rows = look.waits.keys() | self._woken.keys() | {ticket.row for ticket in look.admitted}
+        self._woken = {}
+        self._ledger.note(rows, waiting=self.waiting, in_flight=self.in_flight, now=now)
 
-    def _ask_oldest(self, queues: Iterable[Queue], look: Look) -> None:
-        """It is the turn of the call that has waited longest; if it does not fit, it claims what it needs."""
+    def _serve(self, queue: Queue, look: Look) -> bool:
+        """Let the first call of a queue go, or one that fits beside it; each sixteenth of a row is its oldest."""
+        row = queue.row
+        aged = row.turn >= _TURN
+        first = (row.oldest() if aged else None) or queue.head()
+        if look.ask(first):
+            self._let_go(first, look, in_order=not aged, aged=aged)
+        elif row.asleep or look.closed or (other := look.beside(queue, first)) is None:
+            return False
+        else:
+            self._let_go(other, look)
+        self._lineup.put(queue)
+        return True
+
+    def _ask_oldest(self, look: Look) -> None:
+        """It is the turn of the call that has waited longest; if it does not fit, it claims what it needs.
+
+        One that its own limits hold back does not keep the oldest of other rows from their turn.
+        """
+        while not look.closed and (row := self._lineup.pop_oldest()) is not None:
+            look.aged.append(row)
+            oldest = row.oldest()
+            if oldest is not None and look.ask(oldest):
+                self._let_go(oldest, look, aged=True)
+                self._turn = 0
+                return
         look.oldest_asked = True
-        oldest = min(
-            (queue.oldest() for queue in queues if queue and queue.row.gate.wait(look.now) <= 0.0),
-            key=lambda ticket: ticket.number, default=None,
-        )  # fmt: skip
-        if oldest is not None and self._ask(oldest, look):
-            self._let_go(oldest, look)
-            self._turn = 0
 
-    def _ask(self, ticket: Ticket, look: Look) -> bool:
-        """Whether a call may go now. If not, it claims the limits that hold it back."""
-        now, row = look.now, ticket.row
-        if (wait := row.wait(now)) > 0.0:
-            look.soonest = min(look.soonest, wait)
-            return False
-        row.gate.open(now)
-        if (wait := row.wait(now)) > 0.0:  # a ramp has begun
-            look.soonest = min(look.soonest, wait)
-            return False
-        ticket.estimate()
-        longest = 0.0
-        for gauge in row.gauges:
-            if (claimer := look.claimers.get(id(gauge))) is not None and not _may_pass(claimer, ticket, gauge):
-                return False  # whoever claimed it says when
-            if (wait := self._guard.wait(gauge, ticket, now=now)) > 0.0:
-                longest = max(longest, wait)
-                if claimer is None:
-                    look.claim(gauge, ticket)
-        if longest > 0.0:
-            look.soonest = min(look.soonest, longest)
-        return longest <= 0.0
+    def _wake(self, row: Row) -> None:
+        self._lineup.wake(row)
+        self._claimed |= dict.fromkeys(row.claimed)
+        self._woken[row] = None
+        row.claimed = []
 
-    def _let_go_beside(self, queue: Queue, look: Look) -> bool:
-        """Best fit: the head of this queue does not fit; let the first of the next ones go that does."""
-        head = queue.head()
-        held_back = [look.gauges[key] for key, ticket in look.claimers.items() if ticket is head]
-        if not held_back or head.passed_s >= _PASSED_S or any("tokens" not in g.limit.unit for g in held_back):
-            return False
-        room = min(gauge.meter.level(look.now) for gauge in held_back)
-        for ticket in queue.next_ones():
-            if ticket.input_tokens > room or ticket.input_tokens >= head.input_tokens:
-                continue
-            if all(self._fits(gauge, ticket, look=look) for gauge in ticket.row.gauges):
-                self._let_go(ticket, look)
-                return True
-        return False
+    def _freed(self, row: Row, gauges: Sequence[Gauge]) -> None:
+        """Units of these limits came back, or whatever else holds a row has changed: somebody may go."""
+        if row.asleep and (row.bar is None or row.bar in gauges):
+            self._wake(row)
+        self._stirred = self._stirred or self._bar is None or self._bar in gauges
 
-    def _fits(self, gauge: Gauge, ticket: Ticket, *, look: Look) -> bool:
-        claimer = look.claimers.get(id(gauge))
-        return (claimer is None or _may_pass(claimer, ticket, gauge)) and self._guard.wait(
-            gauge, ticket, now=look.now
-        ) <= 0
-
-    def _let_go(self, ticket: Ticket, look: Look, *, in_order: bool = False) -> None:
+    def _let_go(self, ticket: Ticket, look: Look, *, in_order: bool = False, aged: bool = False) -> None:
         row, now = ticket.row, look.now
-        row.queues[ticket.share.name].remove(ticket, state="admitted")
         ticket.doubt, ticket.blind = row.estimate.variance(ticket.input_tokens), row.estimate.blind
         ticket.suspect = None
         seconds = 0.0
@@ -237,20 +242,21 @@ class Admission:
             units = need(gauge, ticket)
             if gauge.limit.unit != "in_flight":
                 seconds = max(seconds, units / gauge.limit.per_second)
-            if (claimer := look.claimers.get(id(gauge))) is not None:
-                claimer.passed_s += units / gauge.limit.per_second
             ticket.held.append(gauge.take(units, now))
             gauge.doubt += ticket.doubt
+            if not gauge.begun:
+                self._unbegun[gauge] = None
+        if look.claimers:
+            look.note_passed(ticket)
         ticket.admitted_at = ticket.sent_at = now
+        self._lineup.went(ticket, seconds or 1.0, in_order=in_order)
         row.passed(ticket, now)
-        self._shares.go(ticket, seconds or 1.0, in_order=in_order)
+        row.turn = 0 if aged else row.turn + 1
         self._turn += 1
         self.in_flight += 1
         self.waiting -= 1
         self._peak = max(self._peak, self.in_flight)
         look.admitted.append(ticket)
-        if len(row.queues) > _FEW_QUEUES:
-            row.queues = {name: queue for name, queue in row.queues.items() if queue}
 
     def sent(self, ticket: Ticket, now: float) -> None:
         """An admitted call is on its way: from now on, if not before, the provider counts."""
@@ -262,6 +268,7 @@ class Admission:
             if not hold.gauge.begun:
                 hold.gauge.restart(now)
                 hold.gauge.begun = True
+                self._unbegun.pop(hold.gauge, None)
 
     # --- ending
 
@@ -274,8 +281,9 @@ class Admission:
             return []
         self._begin(ticket, now)
         adopted = hear(ticket, told, now=now)
-        known = set(map(id, self.gauges))
-        self.gauges += [gauge for gauge in ticket.row.gauges if id(gauge) not in known]
+        if adopted:
+            self.gauges += [gauge for gauge in ticket.row.gauges if gauge not in self.gauges]
+        self._freed(ticket.row, ticket.row.gauges)
         return adopted
 
     def settle(
@@ -308,8 +316,11 @@ class Admission:
             row.ledger.outputs.note(
                 ticket.kind, max_tokens=ticket.max_tokens, input_tokens=input_tokens or 0, output_tokens=output_tokens
             )
+        freed = []
         for gauge, held, *_ in ticket.held:
             limit = gauge.limit
+            if limit.unit != "requests":
+                freed.append(gauge)
             if limit.unit == "in_flight":
                 gauge.release(held, now)
             elif limit.unit != "requests" and limit.settles == "actual" and input_tokens is not None:
@@ -320,16 +331,19 @@ class Admission:
         self._leave(ticket, now, outcome)
         if blind and not row.estimate.blind:
             recount(row, now)
+        self._freed(row, freed)
 
     def cancel(self, ticket: Ticket, now: float) -> None:
         """A call that will not be sent leaves nothing behind, waiting or already admitted."""
         if ticket.state == "waiting":
-            ticket.row.queues[ticket.share.name].remove(ticket, state="gone")
-            self._shares.leave(ticket)
+            self._lineup.leave(ticket)
             self.waiting -= 1
+            self._wake(ticket.row)
+            self._stirred = True
         elif ticket.state == "admitted":
             self._give_back(ticket, now)
             self._leave(ticket, now, "ignored")
+            self._freed(ticket.row, ticket.row.gauges)
 
     def push_back(
         self, ticket: Ticket, wait: float | None, now: float, *, unit: str | None = None, times: int = 1
@@ -351,10 +365,14 @@ class Admission:
         self._leave(ticket, now, "pushed_back" if why.too_many else "ignored")
         if why.learns:
             row.slow_down(ticket, now, wait=wait or 0.0)
+        self._freed(row, row.gauges)
         if why.seconds is None:
             return Frozen()
         self._guard.grow(ticket, now)
-        return freeze(ticket, why.seconds, now=now, unit=why.unit, rows=self.rows.values())
+        frozen = freeze(ticket, why.seconds, now=now, unit=why.unit, rows=self.rows.values())
+        for model in frozen.models:
+            self._wake(self.rows[model])
+        return frozen
 
     def _give_back(self, ticket: Ticket, now: float) -> None:
         for gauge, held, *_ in ticket.held:
@@ -375,10 +393,3 @@ class Admission:
             self.account, gauges=self.gauges, own=own, rows=self.rows, guard=self._guard, ledger=self._ledger,
             peak=self._peak, now=now,
         )  # fmt: skip
-
-
-def _may_pass(claimer: Ticket, ticket: Ticket, gauge: Gauge) -> bool:
-    """Whether a call may take of a limit that another one waits for: that one is passed for a short time only."""
-    if "tokens" not in gauge.limit.unit:
-        return False
-    return claimer.passed_s + need(gauge, ticket) / gauge.limit.per_second <= _PASSED_S

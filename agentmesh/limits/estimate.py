@@ -58,6 +58,11 @@ class TokenEstimate:
     def __repr__(self) -> str:
         return f"<TokenEstimate {self._ratio:.2f} characters per token, {self._seen} replies seen>"
 
+    @property
+    def seen(self) -> int:
+        """Replies that it has learned from: while they are the same, it expects the same."""
+        return self._seen
+
     @classmethod
     def restore(cls, state: EstimateState) -> TokenEstimate:
         """An estimate that goes on with what an earlier one has learned."""

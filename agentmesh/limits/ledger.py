@@ -121,19 +121,21 @@ class LaneLedger:
 
     def __init__(self) -> None:
         self.spans = Spans()  # `latency`: in flight, and none waits; else `frozen`, `probing`, or `waiting` for more
-        self._held = False  # whether any row is
+        self._held: dict[Row, HeldBy] = {}
 
     def note(self, rows: Iterable[Row], *, waiting: int, in_flight: int, now: float) -> None:
-        """How it is after a decision."""
+        """How it is after a decision; `rows` are those for which it may be different than before."""
         what = "waiting" if waiting else "latency" if in_flight else None
-        if waiting or self._held:
-            self._held = False
-            for row in rows:
-                held = row.held_by(now) if any(row.queues.values()) else None
-                row.ledger.held.note(held, now)
-                self._held = self._held or held is not None
-                if held == "frozen" or (held == "probing" and what == "waiting"):
-                    what = held
+        for row in rows if waiting else list(self._held):
+            held = row.held_by(now) if any(row.queues.values()) else None
+            row.ledger.held.note(held, now)
+            if held is not None:
+                self._held[row] = held
+            else:
+                self._held.pop(row, None)
+        if self._held and what == "waiting":
+            held_by = set(self._held.values())
+            what = "frozen" if "frozen" in held_by else "probing" if "probing" in held_by else what
         self.spans.note(what, now)
 
     def active_s(self, now: float) -> float:

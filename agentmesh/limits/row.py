@@ -20,6 +20,7 @@ OrderKey = tuple[float, float, int]
 
 _PACE_S = 2.0  # over how long the pace is measured at which calls went before the first refusal
 _RECENT = 64  # calls whose admissions are remembered for that
+_FEW_QUEUES = 16  # that may lie empty
 _SLOWEST = 0.05  # calls per second to begin with, however few went
 
 
@@ -49,6 +50,7 @@ class Ticket:
     suspect: str | None = None  # of what there was too much if it was refused, as far as headers show it
     doubt: float = 0.0  # variance of what it may cost beyond its estimate, in tokens squared
     held: list[Hold] = field(default_factory=list)
+    seen: int = -1  # how many replies the estimate had seen
     in_window: Sent | None = None
     at_pace: Sent | None = None
     place: tuple[OrderKey, int] = field(init=False)
@@ -64,11 +66,19 @@ class Ticket:
 
     def estimate(self) -> None:
         """Expect what is known by now: replies that came while this call waited say how long replies are."""
-        self.input_tokens = self.row.estimate.input(self.characters)
-        self.output_tokens = self.row.estimate.output(self.kind, self.max_tokens)
+        estimate = self.row.estimate
+        if self.seen == estimate.seen:
+            return
+        self.seen = estimate.seen
+        self.input_tokens = estimate.input(self.characters)
+        self.output_tokens = estimate.output(self.kind, self.max_tokens)
 
     def __lt__(self, other: Ticket) -> bool:
         return self.place < other.place
+
+
+def _number(ticket: Ticket) -> int:
+    return ticket.number
 
 
 class Row:
@@ -79,8 +89,9 @@ class Row:
     """
 
     __slots__ = (
-        "admitted", "estimate", "flying", "gate", "gauges", "ledger", "model", "pace", "pushed_back", "queues",
-        "recent", "reserves_max_tokens", "window",
+        "admitted", "asleep", "bar", "claimed", "estimate", "flying", "gate", "gauges", "hard", "ledger",
+        "model", "pace", "pushed_back", "queues", "recent", "reserves_max_tokens", "resting", "turn",
+        "wakes_at", "window",
     )  # fmt: skip
 
     def __init__(self, model: str, gauges: tuple[Gauge, ...], *, window: InFlightWindow | None = None) -> None:
@@ -97,6 +108,14 @@ class Row:
         self.admitted = 0
         self.pushed_back = 0
         self.reserves_max_tokens = False
+        self.turn = 0  # calls that went since the oldest did
+        # While nobody here can go before a moment, the row sleeps (`lineup.py`):
+        self.asleep = False
+        self.wakes_at = math.inf
+        self.hard = False  # whether that is so for whoever comes, however small
+        self.bar: Gauge | None = None  # the limit because of which, if it is one
+        self.resting: dict[Queue, None] = {}  # queues that are not in line meanwhile
+        self.claimed: list[Gauge] = []  # what holds its calls back meanwhile
         self.add(gauges)
 
     def __repr__(self) -> str:
@@ -121,9 +140,15 @@ class Row:
     def waiting(self) -> int:
         return sum(map(len, self.queues.values()))
 
+    def oldest(self) -> Ticket | None:
+        """Who has waited longest of all that wait here."""
+        return min((queue.oldest() for queue in self.queues.values() if queue), key=_number, default=None)
+
     def queue(self, share: Share) -> Queue:
         """Where the calls of this share wait."""
         if (queue := self.queues.get(share.name)) is None:
+            if len(self.queues) >= _FEW_QUEUES:  # runs come and go
+                self.queues = {name: queue for name, queue in self.queues.items() if queue}
             queue = self.queues[share.name] = Queue(self, share)
         return queue
 

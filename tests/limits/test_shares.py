@@ -126,7 +126,7 @@ def test_nothing_is_kept_of_those_who_are_gone() -> None:
     lane.wait(Share("last"), priority=-1)
     lane.go(60)
     assert lane.admission.waiting == 0
-    assert lane.admission._shares._priorities == {}
+    assert lane.admission._lineup.shares._priorities == {}
 
 
 def test_few_are_remembered_while_others_go_on_waiting() -> None:
@@ -135,7 +135,7 @@ def test_few_are_remembered_while_others_go_on_waiting() -> None:
     for number in range(1000):
         lane.wait(Share(f"run{number}"))
         lane.go(0.2)
-    [one] = lane.admission._shares._priorities.values()
+    [one] = lane.admission._lineup.shares._priorities.values()
     assert len(one.used) < 64
 
 
@@ -150,5 +150,5 @@ def test_cancelled_calls_leave_nothing_behind() -> None:
     ]
     for ticket in waiting:
         lane.admission.cancel(ticket, 0.0)
-    assert lane.admission._shares._priorities == {}
+    assert lane.admission._lineup.shares._priorities == {}
     assert lane.admission.waiting == 0
