@@ -401,6 +401,7 @@ def test_a_saturated_limit_is_used_and_says_so(limit: Limit, at_least: float) ->
         now += max(wait, 1e-3) if not admitted else 0.0
     statistics = lane.statistics(now)
     use = statistics.limits[0]
+    assert use.use is not None
     assert at_least <= use.use <= 1.0 + 1e-6
     assert use.used == pytest.approx(went * (1200 if limit.unit == "tokens" else 1))
     assert statistics.bounded_by == f"acme {limit.name}"

@@ -272,4 +272,5 @@ async def test_a_clock_that_jumps_grants_a_burst_and_no_more(monkeypatch: pytest
         offset = 8 * 3600.0
         await sleep(3.0)
         assert 20 <= len(calls.admitted) - before <= 40
-        assert math.isfinite(calls.lane.statistics().limits[-1].use)
+        use = calls.lane.statistics().limits[-1].use
+        assert use is None or math.isfinite(use)
