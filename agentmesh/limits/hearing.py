@@ -6,10 +6,11 @@ to the row. Levels correct the count by what others have used (`others.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..rates import Limit, Told
+from ..rates import Limit, Told, impractical
 from .gauge import Gauge
 from .guard import reserved
 from .row import Row, Ticket
@@ -19,6 +20,7 @@ __all__ = ["Adopted", "hear"]
 _OTHERS_LIMITS = frozenset({"priority", "fast", "uncached", "trial"})  # of other tiers and kinds of use than ours
 _SAME = 0.01  # share by which figures may differ: some are told per second and rounded
 _LEAST_BURST = 1.0
+_MINUTE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def hear(ticket: Ticket, told: Sequence[Told], *, now: float) -> list[Adopted]:
     """Believe what the answer to a call says. Returns the limits that are new, or have another figure."""
     adopted = []
     for one in told:
-        if one.scope_hint in _OTHERS_LIMITS:
+        if one.scope_hint in _OTHERS_LIMITS or not _makes_sense(one, ticket.row):
             continue
         gauge = _gauge_of(ticket.row, one)
         if gauge is None:
@@ -55,6 +57,16 @@ def hear(ticket: Ticket, told: Sequence[Told], *, now: float) -> list[Adopted]:
             elif ticket.suspect is None:
                 ticket.suspect = "in_flight"  # if it was refused at all
     return adopted
+
+
+def _makes_sense(told: Told, row: Row) -> bool:
+    """Whether somebody can mean these figures. Those that are known need not be asked about again."""
+    if not all(figure is None or 0.0 <= figure < math.inf for figure in (told.remaining, told.reset_s)):
+        return False
+    if told.limit is None or any(gauge.limit.limit == told.limit for gauge in row.gauges):
+        return True
+    window = _MINUTE if told.window_s is None else told.window_s
+    return 0.0 < told.limit < math.inf and impractical(Limit(told.unit, told.limit, window)) is None
 
 
 def _gauge_of(row: Row, told: Told) -> Gauge | None:

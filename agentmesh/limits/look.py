@@ -126,9 +126,11 @@ class Look:
         held_back = [gauge for gauge in head.row.gauges if self.claimers.get(gauge) is head]
         if not held_back or any(_firm(gauge, head) for gauge in held_back):
             return None
-        room = min(self._rooms[gauge] for gauge in held_back)
+        rooms = [(gauge, self._rooms[gauge]) for gauge in held_back]
+        if min(room for _, room in rooms) <= 0.0:
+            return None
         for ticket in queue.next_ones():
-            if ticket.input_tokens > room or ticket.input_tokens >= head.input_tokens or ticket is head:
+            if ticket is head or any(need(gauge, ticket) > room for gauge, room in rooms):
                 continue
             if all(self._fits(gauge, ticket) for gauge in ticket.row.gauges):
                 return ticket
