@@ -40,8 +40,8 @@ class Limit:
     above the burst is admitted at a full bucket and leaves a debt, unless `debt` is false. `reserves` says what is
     counted on admission (`sum` of input and max_tokens, the `max` of the two, `input`, `nothing`), `settles` whether
     the real use is counted in the end. A `ceiling` is what a user allows: what the provider says beyond it changes
-    nothing. `capacity` is the most units that can go at once, `per_second` how many come back each second on average.
-    Raises ValueError for figures that make no sense.
+    nothing. `capacity` is the most units that can go at once, `per_second` how many come back each second on average,
+    `largest` the largest single call that can ever be admitted. Raises ValueError for figures that make no sense.
     """
 
     unit: Unit
@@ -55,6 +55,7 @@ class Limit:
     ceiling: bool = False
     capacity: float = field(init=False, repr=False, compare=False)
     per_second: float = field(init=False, repr=False, compare=False)
+    largest: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit > 0):
@@ -68,6 +69,8 @@ class Limit:
             object.__setattr__(self, "shape", "bucket" if bucket else "sliding")
         object.__setattr__(self, "per_second", self.limit / self.window)
         object.__setattr__(self, "capacity", self._capacity())
+        most = max(1.0, self.limit)  # half a request per second is one each two seconds
+        object.__setattr__(self, "largest", most if self.debt else min(most, self.capacity))
 
     @property
     def name(self) -> str:
@@ -83,12 +86,6 @@ class Limit:
         if self.burst is not None:
             return self.burst
         return max(1.0, self.per_second) if self.unit == "requests" else max(1.0, 10 * self.per_second)
-
-    @property
-    def largest(self) -> float:
-        """The largest single call that can ever be admitted, in units."""
-        most = max(1.0, self.limit)  # half a request per second is one each two seconds
-        return most if self.debt else min(most, self.capacity)
 
     def reserved(self, input_tokens: float, output_tokens: float) -> float:
         """Units counted on admission of a call of this estimated size; `output_tokens` is its max_tokens, if set."""

@@ -164,9 +164,10 @@ class Admission:
             if self._turn >= _TURN and not look.oldest_asked:
                 self._ask_oldest(look)
                 continue
-            if (queue := self._lineup.pop()) is None:
+            if (queue := self._lineup.first()) is None:
                 break
-            if queue and not self._serve(queue, look):
+            if not self._serve(queue, look) and not look.closed:
+                self._lineup.step_out(queue)
                 look.asked.append(queue)
         self._conclude(look)
         return look.admitted, self._due - now
@@ -181,12 +182,13 @@ class Admission:
             self._lineup.put(queue)
         for row in look.aged:
             self._lineup.put_oldest(row)
-        kept = look.claimers.keys() | {gauge for row in look.slept for gauge in row.claimed}
-        for gauge in self._claimed.keys() - kept:
-            gauge.note_bound(False, now)
-        for gauge in look.claimers:
-            gauge.note_bound(True, now)
-        self._claimed = dict.fromkeys(look.claimers)
+        if look.claimers.keys() != self._claimed.keys():
+            asleep = {gauge for row in look.slept for gauge in row.claimed}
+            for gauge in self._claimed.keys() - look.claimers.keys() - asleep:
+                gauge.note_bound(False, now)
+            for gauge in look.claimers:
+                gauge.note_bound(True, now)
+            self._claimed = dict.fromkeys(look.claimers)
         self._stirred, self._bar, self._open = look.passed, look.bar, look.open
         self._decided, self._due = now, min(now + look.soonest, self._lineup.next_alarm())
         rows = look.waits.keys() | self._woken.keys() | {ticket.row for ticket in look.admitted}
@@ -204,7 +206,6 @@ class Admission:
             return False
         else:
             self._let_go(other, look)
-        self._lineup.put(queue)
         return True
 
     def _ask_oldest(self, look: Look) -> None:
@@ -326,7 +327,8 @@ class Admission:
             elif limit.unit != "requests" and limit.settles == "actual" and input_tokens is not None:
                 # What we expected beyond what the provider reserves, it counts only now.
                 since, counted = ticket.admitted_at, min(held, reserved(gauge, ticket))
-                gauge.release(held - counted, now, since=since)
+                if held != counted:
+                    gauge.release(held - counted, now, since=since)
                 gauge.release(counted - limit.used(input_tokens, output_tokens or 0), now, since=since)
         self._leave(ticket, now, outcome)
         if blind and not row.estimate.blind:

@@ -46,12 +46,14 @@ class Gate:
             return max(0.0, self._ramp_at + self._answer_s * math.log2(self._ramped) - now)
         return 0.0
 
-    def open(self, now: float) -> None:
-        """That wait is over."""
+    def open(self, now: float) -> bool:
+        """That wait is over. Returns whether another one may begin."""
         if self.frozen_until is not None:
             self.frozen_until, self._probing = None, True
         elif self._probe is not None:
             self._go_on(now)
+            return True
+        return False
 
     def passed(self, ticket: Ticket) -> None:
         """A call goes."""

@@ -32,6 +32,8 @@ def reserved(gauge: Gauge, ticket: Ticket) -> float:
 def need(gauge: Gauge, ticket: Ticket) -> float:
     """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
     limit = gauge.limit
+    if limit.unit in ("requests", "in_flight"):
+        return 1.0
     if limit.reserves in ("sum", "max") or limit.settles == "reserved":
         units = reserved(gauge, ticket)
     else:

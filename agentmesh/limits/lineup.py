@@ -169,15 +169,20 @@ class Lineup:
         standing.queues.put(queue)
         self._order.put(standing)
 
-    def pop(self) -> Queue | None:
-        """The queue whose head is next; it leaves the line."""
+    def first(self) -> Queue | None:
+        """The queue whose head is next; it stays in line."""
         while (standing := self._order.first()) is not None:
-            queue = standing.queues.pop()
+            queue = standing.queues.first()
             assert queue is not None
             if not queue.row.asleep:
                 return queue
+            standing.queues.pop()
             queue.row.resting[queue] = None
         return None
+
+    def step_out(self, queue: Queue) -> None:
+        """The first queue leaves the line."""
+        self._standings[queue.share.name].queues.pop()
 
     # --- rows that sleep
 

@@ -56,9 +56,10 @@ class Look:
     def ask(self, ticket: Ticket) -> bool:
         """Whether a call may go now. If not, it claims what holds it back."""
         now, row = self.now, ticket.row
-        if row.wait(now) <= 0.0:
-            row.gate.open(now)  # a ramp may begin
-        if (wait := row.wait(now)) > 0.0:
+        wait = row.wait(now)
+        if wait <= 0.0 and row.gate.open(now):
+            wait = row.wait(now)
+        if wait > 0.0:
             self._may_sleep(row, wait)
             self.sleep(row, wait, hard=True)
             return False
