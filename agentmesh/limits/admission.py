@@ -20,7 +20,7 @@ written. A lane that is told when calls are sent counts everything up to the fir
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import CallFailed
 from ..rates import Limit, Told
@@ -191,8 +191,10 @@ class Admission:
             self._claimed = dict.fromkeys(look.claimers)
         self._stirred, self._bar, self._open = look.passed, look.bar, look.open
         self._decided, self._due = now, min(now + look.soonest, self._lineup.next_alarm())
-        rows = look.waits.keys() | self._woken.keys() | {ticket.row for ticket in look.admitted}
-        self._woken = {}
+        rows: Iterable[Row] = ()
+        if self.waiting:
+            rows = look.waits.keys() | self._woken.keys() | {ticket.row for ticket in look.admitted}
+        self._woken.clear()
         self._ledger.note(rows, waiting=self.waiting, in_flight=self.in_flight, now=now)
 
     def _serve(self, queue: Queue, look: Look) -> bool:

@@ -31,25 +31,28 @@ class Bucket:
 
     def level(self, now: float) -> float:
         """Units there now; negative while a debt is paid back."""
-        return min(self.limit.capacity, self._filled(now))
+        filled = self._filled(now)
+        return filled if filled < self.limit.capacity else self.limit.capacity
 
     def wait(self, amount: float, now: float, *, guard: float = 0.0, spare: float = 0.0) -> float:
         """Seconds until `amount` fits with `spare` units left, and what comes in `guard` seconds; inf if it never can.
 
         Where the capacity has no room for that it is cut, and what is left waited out beyond the full bucket.
         """
-        capacity = self.limit.capacity
-        if amount > capacity and not self.limit.debt:
-            return math.inf
-        need = min(amount, capacity)
-        rate = self.limit.per_second
-        missing = need + min(guard * rate + spare, max(capacity - need, _SMALL_MARGIN * need)) - self._filled(now)
+        limit = self.limit
+        capacity, rate = limit.capacity, limit.per_second
+        if amount > capacity:
+            if not limit.debt:
+                return math.inf
+            amount = capacity
+        missing = amount + min(guard * rate + spare, max(capacity - amount, _SMALL_MARGIN * amount)) - self._filled(now)
         return 0.0 if missing <= _EPSILON else missing / rate
 
     def take(self, amount: float, now: float) -> None:
         """Count `amount`, whether it fits or not."""
         self._level = self.level(now) - amount
-        self._at = max(now, self._at)
+        if now > self._at:
+            self._at = now
 
     def give(self, amount: float, now: float, *, since: float | None = None) -> None:
         """Give `amount` back (or take more, if negative). When it was taken does not matter."""
@@ -77,7 +80,7 @@ class Bucket:
 
     def _filled(self, now: float) -> float:
         # Not cut at the capacity. A clock that went back adds nothing and takes nothing.
-        return self._level + max(0.0, now - self._at) * self.limit.per_second
+        return self._level + (now - self._at) * self.limit.per_second if now > self._at else self._level
 
 
 class Slots:

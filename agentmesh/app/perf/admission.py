@@ -1,0 +1,225 @@
+"""`agentmesh perf admission`: what it costs a lane to admit one call, however many wait in it."""
+
+from __future__ import annotations
+
+import gc
+import json as jsonlib
+import math
+import os
+import platform
+import random
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ... import __version__
+from ...clock import wall
+from ...errors import UserError
+from ...limits.admission import Admission, Ticket
+from ...limits.queue import Share
+from ...rates import Limit
+from ...workflow.run import write_whole
+from ..options import JsonFlag, OutputOption
+
+__all__ = ["SCENARIOS", "Cost", "Scenario", "admission_command", "measure"]
+
+_WAITING, _QUICK_WAITING = (1_000, 10_000, 100_000), (1_000, 10_000)
+_ADMISSIONS, _ROUNDS, _QUICK_ROUNDS = 2_000, 7, 3
+_MOST_S, _FLAT = 20e-6, 1.5  # seconds for one call, and how many times as much with the most as with the fewest waiting
+_PER_SECOND = 1000.0  # calls that may go, of all rows
+_TOKENS = 400.0  # of a call, on average
+_PRIORITIES = (-1.0, 0.0, 0.0, 0.0, 1.0)
+_SPREAD = 1.2  # of the logarithm of a call's size: its largest are a thousand times its smallest
+_IN_FLIGHT = 64
+_DRAWN = 9973  # calls that are drawn once and asked again and again: chance is not what is measured
+_PIPE_WIDTH = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a lane is like: `by` is what holds its calls back, for each row by itself if `own`."""
+
+    name: str
+    rows: int
+    shares: int
+    by: str
+    own: bool = False
+
+    def limits(self) -> tuple[Limit, Limit]:
+        """Requests and tokens, of which one binds."""
+        per_second = _PER_SECOND / (self.rows if self.own else 1)
+        spare = {"requests": 1.0, "tokens": 1.0} | {"tokens" if self.by == "requests" else "requests": 20.0}
+        return (
+            Limit("requests", 60 * per_second * spare["requests"]),
+            Limit("tokens", 60 * per_second * spare["tokens"] * _TOKENS),
+        )
+
+
+SCENARIOS = (
+    Scenario("one row, requests bind", 1, 1, "requests"),
+    Scenario("one row, tokens bind", 1, 1, "tokens"),
+    Scenario("300 rows, 10 shares, the account's requests bind", 300, 10, "requests"),
+    Scenario("300 rows, 10 shares, the account's tokens bind", 300, 10, "tokens"),
+    Scenario("300 rows, 10 shares, each row's requests bind", 300, 10, "requests", own=True),
+    Scenario("300 rows, 10 shares, each row's tokens bind", 300, 10, "tokens", own=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds that one admission costs in a scenario, by the number of calls that wait."""
+
+    scenario: Scenario
+    seconds: dict[int, float]
+
+    @property
+    def most(self) -> float:
+        """With the most calls waiting."""
+        return self.seconds[max(self.seconds)]
+
+    @property
+    def growth(self) -> float:
+        """With the most calls waiting, divided by that with the fewest."""
+        return self.most / self.seconds[min(self.seconds)]
+
+    @property
+    def ok(self) -> bool:
+        return self.most <= _MOST_S and self.growth <= _FLAT
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is written to files."""
+        return {
+            "scenario": self.scenario.name, "rows": self.scenario.rows, "shares": self.scenario.shares,
+            "us": {str(waiting): 1e6 * seconds for waiting, seconds in self.seconds.items()},
+            "growth": self.growth, "bound_us": 1e6 * _MOST_S, "bound_growth": _FLAT, "ok": self.ok,
+        }  # fmt: skip
+
+
+class _Traffic:
+    """A lane with so many calls waiting, of which one goes and one comes again and again."""
+
+    def __init__(self, scenario: Scenario, waiting: int) -> None:
+        chance = random.Random(waiting)
+        limits = scenario.limits()
+        account = (Limit("in_flight", 100_000), *(() if scenario.own else limits))
+        self._lane = Admission("measured", account, 0.0)
+        self._rows = [self._lane.row(f"m{n}", limits if scenario.own else (), 0.0) for n in range(scenario.rows)]
+        shares = [Share(f"run {n}", 1.0 + n % 3) for n in range(scenario.shares)]
+        sizes = (4 * _TOKENS * chance.lognormvariate(-(_SPREAD**2) / 2, _SPREAD) for _ in range(_DRAWN))
+        self._drawn = [(min(40_000, int(size)), chance.choice(_PRIORITIES), chance.choice(shares)) for size in sizes]
+        self._flying: deque[Ticket] = deque()
+        self._now = 0.0
+        self._age = 0
+        self.went = 0
+        for _ in range(waiting):
+            self._arrive()
+
+    def _arrive(self) -> None:
+        self._age += 1
+        characters, priority, share = self._drawn[self._age % _DRAWN]
+        self._lane.enqueue(
+            self._rows[self._age % len(self._rows)], characters=characters, kind="ask", max_tokens=1,
+            order=(priority, 0.0, self._age), now=self._now, share=share,
+        )  # fmt: skip
+
+    def _look(self) -> int:
+        """Let go whoever may, as often as a lane does: after each arrival, each end, and each time a timer rings."""
+        admitted, _ = self._lane.admit(self._now)
+        self._flying += admitted
+        self.went += len(admitted)
+        return len(admitted)
+
+    def step(self) -> None:
+        """The time that one call's share of the limits takes: for each call that goes one ends, and another comes."""
+        self._now += 1.0 / _PER_SECOND
+        went = self._look()
+        while went:
+            went -= 1
+            if len(self._flying) > _IN_FLIGHT:
+                ticket = self._flying.popleft()
+                self._lane.settle(ticket, self._now, input_tokens=int(ticket.input_tokens), output_tokens=1)
+                went += self._look()
+            self._arrive()
+            went += self._look()
+
+
+def measure(scenario: Scenario, *, waiting: int, admissions: int = _ADMISSIONS, rounds: int = _ROUNDS) -> float:
+    """Seconds for one call: to put it in its place, to let it go, to settle it; the best of several rounds."""
+    traffic = _Traffic(scenario, waiting)
+    best = math.inf
+    for number in range(-1, rounds):  # what had been saved up goes in the first one, which is free
+        gc.collect()
+        first, began = traffic.went, time.process_time()
+        while traffic.went - first < admissions:
+            traffic.step()
+        if number >= 0:
+            best = min(best, (time.process_time() - began) / (traffic.went - first))
+    return best
+
+
+def admission_command(
+    quick: Annotated[bool, typer.Option("--quick", help="At most 10,000 waiting calls, fewer rounds.")] = False,
+    out: OutputOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure what admitting one call costs while many wait: to enqueue it, to let it go, to settle it.
+
+    Each figure is the best of several rounds: whatever else the machine does only adds to them.
+
+    Example: agentmesh perf admission --quick
+    """
+    costs = list(_measure(quick=quick))
+    document = jsonlib.dumps(_document(costs, quick=quick), indent=2, ensure_ascii=False) + "\n"
+    if json:
+        typer.echo(document, nl=False)
+    else:
+        _print(costs)
+    if out is not None:
+        try:
+            write_whole(out, document)
+        except OSError as error:
+            raise UserError(f"-o {out}: cannot be written: {error.strerror or error}") from None
+
+
+def _measure(*, quick: bool) -> Iterator[Cost]:
+    sizes, rounds = (_QUICK_WAITING, _QUICK_ROUNDS) if quick else (_WAITING, _ROUNDS)
+    for scenario in SCENARIOS:
+        typer.echo(scenario.name, err=True)
+        yield Cost(scenario, {waiting: measure(scenario, waiting=waiting, rounds=rounds) for waiting in sizes})
+
+
+def _document(costs: Sequence[Cost], *, quick: bool) -> dict[str, Any]:
+    return {
+        "format": 1, "benchmark": "admission", "agentmesh": __version__,
+        "at": datetime.fromtimestamp(wall(), UTC).isoformat(timespec="seconds"), "python": platform.python_version(),
+        "platform": platform.platform(), "cpus": os.cpu_count(), "quick": quick,
+        "rows": [cost.as_json() for cost in costs],
+    }  # fmt: skip
+
+
+def _print(costs: Sequence[Cost]) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    table = Table(title="What admitting one call costs, in µs", title_justify="left", box=box.SIMPLE_HEAD,
+                  pad_edge=False)  # fmt: skip
+    table.add_column("lane")
+    for waiting in costs[0].seconds:
+        table.add_column(f"{waiting:,} waiting", justify="right")
+    for name in ("bound", "largest ÷ smallest", "bound"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for one in costs:
+        table.add_row(
+            one.scenario.name, *(f"{1e6 * seconds:.1f}" for seconds in one.seconds.values()), f"≤ {1e6 * _MOST_S:g}",
+            f"{one.growth:.2f}", f"≤ {_FLAT:g}", "ok" if one.ok else "missed",
+        )  # fmt: skip
+    console.print(table)
