@@ -98,7 +98,8 @@ class Look:
             self.open = True
             self._note_try(rank)
         elif rank == _OF_ONE:
-            self.sleep(ticket.row, waits[last], hard=bar is not None, bar=bar)
+            if (wait := self.waits[ticket.row]) > 0.0:  # one that was asked before may go sooner
+                self.sleep(ticket.row, wait, hard=bar is not None, bar=bar)
         elif any(self._rank(gauge) == OF_ALL for gauge in firm):
             self.closed, self.bar = True, bar
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agentmesh.limits.admission import Admission, Row, Ticket
 from agentmesh.limits.lineup import Heap
+from agentmesh.limits.queue import Share
 from agentmesh.rates import Limit
 
 EACH_SECOND = Limit("requests", 60)
@@ -218,6 +219,22 @@ def test_after_a_sleep_of_the_machine_everyone_is_awake_and_no_more_than_a_burst
     back = lane.admit(4.0)[0]  # a clock that goes back grants nothing
     assert back == []
     assert len(run(lane, 20.0 + jump, now=6.0 + jump)) == pytest.approx(20 * 14, abs=40)
+
+
+def test_a_row_sleeps_no_longer_than_the_first_that_was_asked_says() -> None:
+    """Of two shares the second waits for another limit, and longer."""
+    lane = Admission("acme", (), 0.0)
+    row = lane.row("m", (Limit("tokens", 6000, burst=1000), Limit("input_tokens", 600, burst=100)), 0.0)
+    row.estimate.observe("ask", 4, estimated=2.0, input_tokens=1, output_tokens=1)
+    enqueue(lane, row, tokens=700)
+    lane.enqueue(row, characters=396, kind="ask", max_tokens=1, order=(0.0, 0.0, 0), now=0.0, share=Share("b"))
+    assert len(run(lane, 0.1)) == 2
+    first = enqueue(lane, row, priority=9.0, tokens=400)
+    second = lane.enqueue(row, characters=320, kind="ask", max_tokens=1, order=(0.0, 0.0, 0), now=0.0, share=Share("b"))
+    second.passed_s = 0.5  # it may be passed no more
+    went = {ticket: at for at, ticket in run(lane, 20.0)}
+    assert went[first] < 4.0
+    assert went[second] > 5.0
 
 
 def test_rows_that_sleep_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
