@@ -128,23 +128,24 @@ class Admission:
             least = gauge.limit.reserved(ticket.input_tokens, max_tokens or 0)
             if least > gauge.limit.largest:
                 raise CallFailed(too_large(gauge, least))
-        self._wait_in_queue(ticket)
+        self._wait_in_queue(ticket, now)
         return ticket
 
     def put_back(self, ticket: Ticket, now: float) -> None:
         """A call that was pushed back waits again, in the place that its order gives it."""
         ticket.waiting_since = now
-        self._wait_in_queue(ticket)
+        self._wait_in_queue(ticket, now)
 
-    def _wait_in_queue(self, ticket: Ticket) -> None:
+    def _wait_in_queue(self, ticket: Ticket, now: float) -> None:
         row = ticket.row
         first = self._lineup.join(ticket)
         self.waiting += 1
-        if row.asleep and not row.hard:
-            self._wake(row)
-            self._stirred = True
-        elif not row.asleep and self._bar is None and (first or self._open):
-            self._stirred = True
+        if row.asleep:
+            if not row.hard and self._guard.lets_go(ticket, before=row.wakes_at, now=now):
+                self._wake(row)
+                self._stirred = True
+        elif not self._stirred and self._bar is None and (first or self._open):
+            self._stirred = self._guard.lets_go(ticket, before=self._due, now=now)
 
     # --- going
 

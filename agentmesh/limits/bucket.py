@@ -45,7 +45,12 @@ class Bucket:
             if not limit.debt:
                 return math.inf
             amount = capacity
-        missing = amount + min(guard * rate + spare, max(capacity - amount, _SMALL_MARGIN * amount)) - self._filled(now)
+        margin, room = guard * rate + spare, capacity - amount
+        if margin > room:
+            margin = min(margin, max(room, _SMALL_MARGIN * amount))
+        missing = amount + margin - self._level
+        if now > self._at:
+            missing -= (now - self._at) * rate
         return 0.0 if missing <= _EPSILON else missing / rate
 
     def take(self, amount: float, now: float) -> None:

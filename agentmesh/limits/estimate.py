@@ -46,34 +46,29 @@ class TokenEstimate:
     each call in flight.
     """
 
-    __slots__ = ("_outputs", "_ratio", "_seen", "_spread", "_square")
+    __slots__ = ("_outputs", "_ratio", "_spread", "_square", "seen")
 
     def __init__(self) -> None:
         self._ratio = _CHARACTERS_PER_TOKEN
         self._outputs: dict[str, float] = {}
-        self._seen = 0
+        self.seen = 0  # replies that it has learned from: while they are the same, it expects the same
         self._square = 0.0  # of tokens of output
         self._spread = _SPREAD * _SPREAD  # of shares of the input
 
     def __repr__(self) -> str:
-        return f"<TokenEstimate {self._ratio:.2f} characters per token, {self._seen} replies seen>"
-
-    @property
-    def seen(self) -> int:
-        """Replies that it has learned from: while they are the same, it expects the same."""
-        return self._seen
+        return f"<TokenEstimate {self._ratio:.2f} characters per token, {self.seen} replies seen>"
 
     @classmethod
     def restore(cls, state: EstimateState) -> TokenEstimate:
         """An estimate that goes on with what an earlier one has learned."""
         estimate = cls()
-        estimate._ratio, estimate._square, estimate._seen = state.ratio, state.variance, state.seen
+        estimate._ratio, estimate._square, estimate.seen = state.ratio, state.variance, state.seen
         estimate._outputs, estimate._spread = dict(state.outputs), state.spread
         return estimate
 
     def state(self) -> EstimateState:
         """What was learned, to be kept."""
-        return EstimateState(self._ratio, dict(self._outputs), self._square, self._seen, self._spread)
+        return EstimateState(self._ratio, dict(self._outputs), self._square, self.seen, self._spread)
 
     def input(self, characters: int) -> float:
         """Tokens of a request of this many characters."""
@@ -91,7 +86,7 @@ class TokenEstimate:
     @property
     def blind(self) -> bool:
         """Whether no reply has been seen yet: then all estimates may be wrong in the same direction."""
-        return self._seen == 0
+        return self.seen == 0
 
     def observe(
         self, kind: str, characters: int, *, estimated: float, input_tokens: int | None, output_tokens: int | None
@@ -112,4 +107,4 @@ class TokenEstimate:
         if input_tokens is not None and output_tokens is not None:
             over = max(0.0, input_tokens + output_tokens - estimated - over_input)
             self._square += weight * (over * over - self._square)
-        self._seen += 1
+        self.seen += 1

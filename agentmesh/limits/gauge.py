@@ -38,11 +38,14 @@ class Gauge:
 
     __slots__ = (
         "_busy", "_changed", "_first", "_held", "_level_s", "_lived", "_lows", "_missing", "_others", "_recalled",
-        "_recent", "_used", "begun", "doubt", "figure_at", "full_at", "limit", "meter", "scope", "told", "written",
+        "_recent", "_used", "begun", "doubt", "figure_at", "full_at", "limit", "meter", "scope", "slots", "tokens",
+        "told", "written",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
         self.limit = limit
+        self.slots = limit.unit == "in_flight"
+        self.tokens = "tokens" in limit.unit
         self.written: Limit | None = limit
         self.told = False
         self.figure_at = -math.inf  # when the call was sent whose answer told this figure
@@ -77,26 +80,30 @@ class Gauge:
 
         `guard` is in seconds of refill, `doubt` in units.
         """
-        self._others.follow(self.meter, now)
-        most = _SPARE_SHARE * self.limit.capacity
-        if self._others.seen:  # figures correct the rest, and a bucket that others use is never quite full
-            guard = min(guard, most / self.limit.per_second)
-        spare = min(doubt + self._others.spare, most)
-        return self.meter.wait(amount, now, guard=guard, spare=spare)
+        others = self._others
+        if others.seen:  # figures correct the rest, and a bucket that others use is never quite full
+            others.follow(self.meter, now)
+            guard = min(guard, _SPARE_SHARE * self.limit.capacity / self.limit.per_second)
+            doubt += others.spare
+        if doubt:
+            doubt = min(doubt, _SPARE_SHARE * self.limit.capacity)
+        return self.meter.wait(amount, now, guard=guard, spare=doubt)
 
     def take(self, amount: float, now: float) -> Hold:
         """Count an admission."""
         if self._first is None:
             self._note_first(now)
-        if self.limit.unit == "in_flight":
-            self.meter.take(amount, now)
+        meter = self.meter
+        if self.slots:
+            meter.take(amount, now)
             self._count(amount, now)
             return Hold(self, amount)
-        level = self.meter.level(now)
+        level = meter.level(now)
         if level >= self.limit.capacity:
             self.full_at = now
-        self.meter.take(amount, now)
-        self._count(amount, now)
+        meter.take(amount, now)
+        self._recent.add(amount, now)
+        self._used += amount
         self._lows.note(level - amount, now)
         return Hold(self, amount, level - amount, self._others.shifted)
 
@@ -222,8 +229,8 @@ class Gauge:
         return max(0.0, self.limit.capacity - self._missing)
 
     def _count(self, amount: float, now: float) -> None:
-        if self.limit.unit == "in_flight":
-            self._level_s = self._total(now)
+        if self.slots:
+            self._level_s += self._used * max(0.0, now - self._changed)
             self._changed = now
         else:
             self._recent.add(amount, now)

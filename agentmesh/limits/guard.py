@@ -31,14 +31,16 @@ def reserved(gauge: Gauge, ticket: Ticket) -> float:
 
 def need(gauge: Gauge, ticket: Ticket) -> float:
     """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
-    limit = gauge.limit
-    if limit.unit in ("requests", "in_flight"):
+    if not gauge.tokens:
         return 1.0
-    if limit.reserves in ("sum", "max") or limit.settles == "reserved":
-        units = reserved(gauge, ticket)
-    else:
-        units = limit.used(ticket.input_tokens, ticket.output_tokens)
-    return min(units, limit.largest)
+    limit = gauge.limit
+    if (units := ticket.needs.get(gauge)) is None:
+        if limit.reserves in ("sum", "max") or limit.settles == "reserved":
+            units = reserved(gauge, ticket)
+        else:
+            units = limit.used(ticket.input_tokens, ticket.output_tokens)
+        ticket.needs[gauge] = units
+    return units if units < limit.largest else limit.largest
 
 
 def recount(row: Row, now: float) -> None:
@@ -70,18 +72,27 @@ class Guard:
 
     def wait(self, gauge: Gauge, ticket: Ticket, *, now: float) -> float:
         """Seconds until a limit has room for a call, and for what may differ from what we know."""
-        if gauge.limit.unit == "in_flight":
+        if gauge.slots:
             return gauge.meter.wait(1.0, now)
         seconds = self._seconds
-        if self._told_sent:  # the first calls of a burst wait for connections, and for each other
-            seconds += _START_GUARD_S * max(0.0, 1.0 - (now - gauge.full_at) / _START_S)
-        doubt = 0.0
-        if gauge.limit.unit != "requests":
-            estimate = ticket.row.estimate
-            doubt = _DEVIATIONS * math.sqrt(gauge.doubt + estimate.variance(ticket.input_tokens))
-            if estimate.blind:
-                doubt = max(doubt, _BLIND * gauge.limit.capacity)
+        if self._told_sent and now < gauge.full_at + _START_S:  # first calls wait for connections, and each other
+            seconds += _START_GUARD_S * (1.0 - (now - gauge.full_at) / _START_S)
+        if not gauge.tokens:
+            return gauge.wait(1.0, now, guard=seconds, doubt=0.0)
+        estimate = ticket.row.estimate
+        doubt = _DEVIATIONS * math.sqrt(gauge.doubt + estimate.variance(ticket.input_tokens))
+        if estimate.blind:
+            doubt = max(doubt, _BLIND * gauge.limit.capacity)
         return gauge.wait(need(gauge, ticket), now, guard=seconds, doubt=doubt)
+
+    def lets_go(self, ticket: Ticket, *, before: float, now: float) -> bool:
+        """Whether a call could go now or before that time if nobody else waited: else it is no reason to look anew."""
+        at = now + ticket.row.wait(now)
+        for gauge in ticket.row.gauges:
+            if now < at >= before:
+                return False
+            at = max(at, now + self.wait(gauge, ticket, now=now))
+        return at <= now or at < before
 
     def grow(self, ticket: Ticket, now: float) -> None:
         """A call was refused; what was in flight already when one was before is refused for the same reason."""

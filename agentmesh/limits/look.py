@@ -55,7 +55,7 @@ class Look:
 
     def ask(self, ticket: Ticket) -> bool:
         """Whether a call may go now. If not, it claims what holds it back."""
-        now, row = self.now, ticket.row
+        now, row, claimers = self.now, ticket.row, self.claimers
         wait = row.wait(now)
         if wait <= 0.0 and row.gate.open(now):
             wait = row.wait(now)
@@ -64,16 +64,19 @@ class Look:
             self.sleep(row, wait, hard=True)
             return False
         ticket.estimate()
-        waits: dict[Gauge, float] = {}
+        guarded = self._guard.wait
+        waits: dict[Gauge, float] | None = None
         for gauge in row.gauges:
-            if gauge in self.claimers and not self._may_pass(ticket, gauge):
+            if gauge in claimers and not self._may_pass(ticket, gauge):
                 self._meet_claim(row, gauge)
                 return False
-            if (wait := self._guard.wait(gauge, ticket, now=now)) > 0.0:
+            if (wait := guarded(gauge, ticket, now=now)) > 0.0:
+                waits = {} if waits is None else waits
                 waits[gauge] = wait
-        if waits:
-            self._claim(waits, ticket)
-        return not waits
+        if waits is None:
+            return True
+        self._claim(waits, ticket)
+        return False
 
     def _rank(self, gauge: Gauge) -> int:
         return self._ranks.get(gauge, _OF_ONE)
@@ -128,20 +131,21 @@ class Look:
         held_back = [gauge for gauge in head.row.gauges if self.claimers.get(gauge) is head]
         if not held_back or any(_firm(gauge, head) for gauge in held_back):
             return None
-        rooms = [(gauge, self._rooms[gauge]) for gauge in held_back]
-        if min(room for _, room in rooms) <= 0.0:
+        rooms = self._rooms
+        narrow = min(held_back, key=rooms.__getitem__)
+        if (room := rooms[narrow]) <= 0.0:
             return None
         for ticket in queue.next_ones():
-            if ticket is head or any(need(gauge, ticket) > room for gauge, room in rooms):
-                continue
-            if all(self._fits(gauge, ticket) for gauge in ticket.row.gauges):
+            if need(narrow, ticket) <= room and ticket is not head and self._fits(ticket):
                 return ticket
         return None
 
-    def _fits(self, gauge: Gauge, ticket: Ticket) -> bool:
-        if gauge in self.claimers and not self._may_pass(ticket, gauge):
-            return False
-        return self._guard.wait(gauge, ticket, now=self.now) <= 0.0
+    def _fits(self, ticket: Ticket) -> bool:
+        return all(
+            (gauge not in self.claimers or self._may_pass(ticket, gauge))
+            and self._guard.wait(gauge, ticket, now=self.now) <= 0.0
+            for gauge in ticket.row.gauges
+        )
 
     def note_passed(self, ticket: Ticket) -> None:
         """A call goes: whoever has claimed what it takes was passed, by as much as the slowest of these limits says."""

@@ -1,4 +1,4 @@
-"""The calls of one row that wait on behalf of one share: in their order, and by how long they have waited."""
+"""The calls of one row that wait: in their order on behalf of one share, and all by how long they have waited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .row import Row, Ticket
 
-__all__ = ["ALONE", "Queue", "Share"]
+__all__ = ["ALONE", "Ages", "Queue", "Share"]
 
 _FRONT = 32  # calls that may be looked at for one that fits where the first does not
 _LEAST_GONE = 64  # cancelled calls that may lie in a heap before it is swept
@@ -29,6 +29,37 @@ ALONE = Share()
 """The share of those who do not say."""
 
 
+class Ages:
+    """The waiting tickets of a row as they came; those that have left are passed over."""
+
+    __slots__ = ("_enough", "_tickets")
+
+    def __init__(self) -> None:
+        self._tickets: deque[Ticket] = deque()
+        self._enough = _LEAST_GONE  # that may lie there before those that have left are swept out
+
+    def __repr__(self) -> str:
+        return f"<Ages of up to {len(self._tickets)} tickets>"
+
+    def add(self, ticket: Ticket) -> None:
+        """A ticket waits; one that was taken before is older than all that wait."""
+        tickets = self._tickets
+        if tickets and ticket.number < tickets[0].number:
+            tickets.appendleft(ticket)
+        else:
+            tickets.append(ticket)
+        if len(tickets) > self._enough:
+            self._tickets = deque(one for one in tickets if one.state == "waiting")
+            self._enough = 2 * len(self._tickets) + _LEAST_GONE
+
+    def oldest(self) -> Ticket | None:
+        """Who has waited longest."""
+        tickets = self._tickets
+        while tickets and tickets[0].state != "waiting":
+            tickets.popleft()
+        return tickets[0] if tickets else None
+
+
 class Queue:
     """Waiting tickets. Adding, taking the first and cancelling cost the same, however many wait.
 
@@ -36,14 +67,13 @@ class Queue:
     it comes to the top, until half of the heap is such, or until it waits again, in the place where it still lies.
     """
 
-    __slots__ = ("_ages", "_front", "_gone", "_heap", "_size", "row", "share")
+    __slots__ = ("_front", "_gone", "_heap", "_size", "row", "share")
 
     def __init__(self, row: Row, share: Share) -> None:
         self.row = row
         self.share = share
         self._front: list[Ticket] = []
         self._heap: list[Ticket] = []
-        self._ages: deque[Ticket] = deque()  # as they came; those that have left are passed over
         self._size = 0
         self._gone: set[Ticket] = set()  # of those in the heap
 
@@ -54,12 +84,9 @@ class Queue:
         return self._size
 
     def add(self, ticket: Ticket) -> None:
-        """Put a ticket in its place; one that was taken before is older than all that wait."""
-        if self._ages and ticket.number < self._ages[0].number:
-            self._ages.appendleft(ticket)
-        else:
-            self._ages.append(ticket)
+        """Put a ticket in its place."""
         ticket.state = "waiting"
+        self.row.ages.add(ticket)
         self._size += 1
         if ticket in self._gone:
             self._gone.remove(ticket)
@@ -84,20 +111,12 @@ class Queue:
             self._gone.add(ticket)
             if len(self._gone) > max(_LEAST_GONE, len(self._heap) // 2):
                 self._sweep()
-        while self._ages and self._ages[0].state != "waiting":
-            self._ages.popleft()
 
     def head(self) -> Ticket:
         """The first in order. There must be one."""
         if not self._front:
             self._refill()
         return self._front[0]
-
-    def oldest(self) -> Ticket:
-        """Who has waited longest. There must be one."""
-        while self._ages[0].state != "waiting":
-            self._ages.popleft()
-        return self._ages[0]
 
     def next_ones(self) -> list[Ticket]:
         """A few that follow the first, in order."""
@@ -116,5 +135,4 @@ class Queue:
     def _sweep(self) -> None:
         self._heap = [ticket for ticket in self._heap if ticket not in self._gone]
         heapq.heapify(self._heap)
-        self._ages = deque(ticket for ticket in self._ages if ticket.state == "waiting")
         self._gone.clear()

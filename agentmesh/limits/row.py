@@ -11,7 +11,7 @@ from .estimate import TokenEstimate
 from .gate import Gate
 from .gauge import Gauge, Hold
 from .ledger import HeldBy, RowLedger
-from .queue import ALONE, Queue, Share
+from .queue import ALONE, Ages, Queue, Share
 
 __all__ = ["OrderKey", "Row", "Ticket"]
 
@@ -50,6 +50,7 @@ class Ticket:
     suspect: str | None = None  # of what there was too much if it was refused, as far as headers show it
     doubt: float = 0.0  # variance of what it may cost beyond its estimate, in tokens squared
     held: list[Hold] = field(default_factory=list)
+    needs: dict[Gauge, float] = field(default_factory=dict)  # units of limits, as far as somebody has asked
     seen: int = -1  # how many replies the estimate had seen
     in_window: Sent | None = None
     at_pace: Sent | None = None
@@ -72,13 +73,10 @@ class Ticket:
         self.seen = estimate.seen
         self.input_tokens = estimate.input(self.characters)
         self.output_tokens = estimate.output(self.kind, self.max_tokens)
+        self.needs = {}
 
     def __lt__(self, other: Ticket) -> bool:
         return self.place < other.place
-
-
-def _number(ticket: Ticket) -> int:
-    return ticket.number
 
 
 class Row:
@@ -89,7 +87,7 @@ class Row:
     """
 
     __slots__ = (
-        "admitted", "asleep", "bar", "claimed", "estimate", "flying", "gate", "gauges", "hard", "ledger",
+        "admitted", "ages", "asleep", "bar", "claimed", "estimate", "flying", "gate", "gauges", "hard", "ledger",
         "model", "pace", "pushed_back", "queues", "recent", "reserves_max_tokens", "resting", "turn",
         "wakes_at", "window",
     )  # fmt: skip
@@ -99,6 +97,7 @@ class Row:
         self.gauges: tuple[Gauge, ...] = ()
         self.estimate = TokenEstimate()
         self.queues: dict[str, Queue] = {}
+        self.ages = Ages()
         self.flying: dict[Ticket, None] = {}
         self.gate = Gate()
         self.ledger = RowLedger()
@@ -142,7 +141,7 @@ class Row:
 
     def oldest(self) -> Ticket | None:
         """Who has waited longest of all that wait here."""
-        return min((queue.oldest() for queue in self.queues.values() if queue), key=_number, default=None)
+        return self.ages.oldest()
 
     def queue(self, share: Share) -> Queue:
         """Where the calls of this share wait."""
