@@ -73,7 +73,7 @@ async def in_thread(function: Callable[..., T], *args: Any, limiter: anyio.Capac
 class Alarm:
     """Calls `ring` in the event loop at the time for which it was set last; a tenth of the cost of a task that waits.
 
-    `serve` must run as long as it shall ring. Times are those of `monotonic`. `ring` should raise nothing.
+    `serve` must run as long as it shall ring, and raises what `ring` raises. Times are those of `monotonic`.
     """
 
     def __init__(self, ring: Callable[[], None]) -> None:
@@ -82,12 +82,15 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
         self._changed = anyio.Event()
         self._closed = False
+        self._error: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<Alarm at {self.at:g}>"
 
     def set(self, at: float) -> None:
-        """Ring then, and not when it was to ring before; infinity: not at all."""
+        """Ring then, and not when it was to ring before; infinity: not at all. Once it is closed, it rings no more."""
+        if self._closed:
+            at = math.inf
         if at == self.at:
             return
         self.at = at
@@ -101,7 +104,11 @@ class Alarm:
 
     def _rings(self) -> None:
         self.at, self._timer = math.inf, None
-        self._ring()
+        try:
+            self._ring()
+        except Exception as error:  # noqa: BLE001 - a timer has nobody to raise it to: `serve` does
+            self._error = error
+            self.close()
 
     async def serve(self) -> None:
         """Until `close`: see to it that it rings, where the event loop has no timers to do it (trio)."""
@@ -113,7 +120,10 @@ class Alarm:
                     await self._changed.wait()
                 if waiting.cancelled_caught:
                     self._rings()
+            if self._error is not None:
+                raise self._error
         finally:
+            self.close()
             self.set(math.inf)
 
     def close(self) -> None:

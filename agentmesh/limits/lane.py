@@ -6,13 +6,12 @@ earliest possible admission, wakes the lane; ends of calls and thaws wake it too
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import anyio
 
-from ..clock import monotonic, wall
+from ..clock import Alarm, monotonic, wall
 from ..rates import Limit, Told
 from .admission import IN_FLIGHT, Admission, Frozen, OrderKey, Row, Ticket
 from .aimd import Outcome
@@ -55,8 +54,7 @@ class Lane:
         self._admission = Admission(account, account_limits, monotonic(), told_sent=told_sent)
         recall_limits(self._recalled, self._admission.gauges, now=monotonic(), wall=wall())
         self._admitted: dict[Ticket, anyio.Event] = {}
-        self._wake = anyio.Event()
-        self._due = self._alarm = math.inf  # when somebody might go, and when the timer rings
+        self._alarm = Alarm(self._pump)
         self.watchers: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
@@ -183,26 +181,18 @@ class Lane:
         """How the lane stands now."""
         return replace(self._admission.statistics(monotonic()), simulated=self.simulated)
 
-    def _pump(self) -> float:
-        """Let go whoever may; returns seconds until somebody else might."""
+    def _pump(self) -> None:
+        """Let go whoever may, and have the timer ring when somebody else might."""
         now = monotonic()
         admitted, wait = self._admission.admit(now)
         for ticket in admitted:
             if (event := self._admitted.pop(ticket, None)) is not None:
                 event.set()
-        self._due = now + wait
-        if self._due < self._alarm:
-            self._wake.set()
-        for watcher in self.watchers:
+        self._alarm.set(now + max(wait, _TICK_S))
+        for watcher in self.watchers:  # may send a call on, and then the timer is set anew
             watcher()
-        return self._due - now  # a watcher may have sent a call on, and changed it
 
     async def serve(self) -> None:
         """Admit by time, until cancelled."""
-        while True:
-            self._wake = anyio.Event()
-            self._alarm = -math.inf  # this very pump need not wake us
-            wait = max(self._pump(), _TICK_S)
-            self._alarm = monotonic() + wait
-            with anyio.move_on_after(None if wait == math.inf else wait):
-                await self._wake.wait()
+        self._pump()
+        await self._alarm.serve()

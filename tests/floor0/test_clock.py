@@ -120,5 +120,17 @@ async def test_an_alarm_rings_when_it_was_set_last() -> None:
         assert rang == [pytest.approx(5.0), pytest.approx(24.0)]
         alarm.set(began + 30.0)
         alarm.close()
+        alarm.set(began + 31.0)
     await clock.sleep(10.0)
     assert len(rang) == 2
+
+
+@pytest.mark.virtual_time
+async def test_who_serves_an_alarm_is_told_that_it_could_not_ring() -> None:
+    def ring() -> None:
+        raise ValueError("out of order")
+
+    alarm = clock.Alarm(ring)
+    alarm.set(clock.monotonic() + 1.0)
+    with pytest.raises(ValueError, match="out of order"):
+        await alarm.serve()
