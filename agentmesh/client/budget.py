@@ -187,7 +187,7 @@ class Budgets(tuple[Budget, ...]):
         Raises BudgetExceeded, naming the outermost budget that has ended, when waiting cannot help.
         """
         need = (usd, tokens, 1.0)
-        while True:
+        while self:
             for budget in reversed(self):
                 budget.begin()
                 if (over := budget.over(need)) is not None:
@@ -198,6 +198,7 @@ class Budgets(tuple[Budget, ...]):
                     budget.hold(need)
                 return Reservation(tuple(self), need)
             await full.wait_freed()
+        return Reservation((), need)
 
 
 def _message(budget: Budget, over: tuple[str, float, float], need: tuple[float, float, float]) -> str:

@@ -63,6 +63,7 @@ class Runner:
         self._instructions: deque[Instruction] = deque()
         self._following = False
         self._changed: anyio.Event | None = None  # made by the first who waits
+        self._at_rest: anyio.Event | None = None  # the same
 
     def __repr__(self) -> str:
         return f"<Runner {self.state.statistics()}, live {self.live}>"
@@ -251,7 +252,9 @@ class Runner:
         while (now := self.statistics()).running or (now.unfinished and not self.stopping):
             if not now.running and not now.ready:
                 raise InvalidTransition("tasks wait for what will never come", self._stories())
-            await self.wait_changed()
+            if self._at_rest is None:
+                self._at_rest = anyio.Event()
+            await self._at_rest.wait()
 
     async def wait_changed(self) -> None:
         """Wait until something ended or became ready."""
@@ -273,6 +276,9 @@ class Runner:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+        if self._at_rest is not None and self.idle:  # who waits for the end need not hear of every task
+            self._at_rest.set()
+            self._at_rest = None
         if self.stopping and self.idle:  # what waits for a task that was never started waits in vain
             for event in self._waiting_for.values():
                 event.set()
