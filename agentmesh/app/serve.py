@@ -8,6 +8,7 @@ import json
 import signal
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -187,9 +188,26 @@ def _closing(provider: ASGIApp) -> ASGIApp:
             transport.abort()
 
         scope["extensions"] = {**scope.get("extensions", {}), HANG_UP: transport.abort, RESET: reset}
-        await provider(scope, receive, send)
+        await provider(scope, receive, _together(send, transport) if sys.platform == "linux" else send)
 
     return closing
+
+
+def _together(send: Send, transport: Any) -> Send:
+    """Have the headers wait for the first of the body, 0.2 s at most: a client wakes once for what is one packet."""
+
+    async def together(message: Any) -> None:
+        begins = message["type"] == "http.response.start"
+        if begins and not transport.is_closing():
+            cork(1)
+        await send(message)
+        if not begins and not transport.is_closing():
+            cork(0)
+
+    def cork(hold: int) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, hold)
+
+    return together
 
 
 def _uvicorn(application: ASGIApp, ready: Callable[[], None]) -> Any:
