@@ -93,14 +93,17 @@ class Store:
         Returns how many bytes the packed bodies have. Raises sqlite3.Error, and then nothing of it is in the file.
         """
         packed = [compress(row, self._compressor) for row in rows]
+        several = len(packed) > _TOGETHER or run is not None  # else it is one statement, and that is a commit by itself
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            if several:
+                self._connection.execute("BEGIN IMMEDIATE")
             for first in range(0, len(packed), _TOGETHER):
                 some = packed[first : first + _TOGETHER]
                 self._connection.execute(_insert(len(some)), tuple(chain.from_iterable(some)))
             if run is not None:
                 self._connection.execute(_REPLACE_RUN, (run[0], *astuple(run[1])))
-            self._connection.execute("COMMIT")
+            if several:
+                self._connection.execute("COMMIT")
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
