@@ -20,13 +20,13 @@ written. A lane that is told when calls are sent counts everything up to the fir
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..errors import CallFailed
 from ..rates import Limit, Told
 from .aimd import InFlightWindow, Outcome
 from .gauge import Gauge
-from .guard import Guard, need, recount, reserved, too_large
+from .guard import Guard, correct, need, recount, too_large
 from .hearing import Adopted, hear
 from .ledger import LaneLedger
 from .lineup import EPSILON_S, Lineup
@@ -62,7 +62,7 @@ class Admission:
         self.gauges: list[Gauge] = list(self._account)
         self._ranks = dict.fromkeys(self._account, OF_ALL)
         self._unbegun: dict[Gauge, None] = {}  # what was taken of them counts from the first call sent
-        self._claimed: dict[Gauge, None] = {}  # what holds a call back since the last decision, of rows that are awake
+        self._claimed: dict[Gauge, Ticket] = {}  # what holds which call back since the last decision, of rows awake
         self._woken: dict[Row, None] = {}
         self._lineup = Lineup()
         self._tickets = 0
@@ -141,11 +141,10 @@ class Admission:
         first = self._lineup.join(ticket)
         self.waiting += 1
         if row.asleep:
-            if not row.hard and self._guard.lets_go(ticket, before=row.wakes_at, now=now):
+            if not row.hard and self._guard.lets_go(ticket, before=row.wakes_at, claimed=row.claimed, now=now):
                 self._wake(row)
-                self._stirred = True
         elif not self._stirred and self._bar is None and (first or self._open):
-            self._stirred = self._guard.lets_go(ticket, before=self._due, now=now)
+            self._stirred = self._guard.lets_go(ticket, before=self._due, claimed=self._claimed, now=now)
 
     # --- going
 
@@ -189,12 +188,10 @@ class Admission:
                 gauge.note_bound(False, now)
             for gauge in look.claimers:
                 gauge.note_bound(True, now)
-            self._claimed = dict.fromkeys(look.claimers)
+        self._claimed = look.claimers
         self._stirred, self._bar, self._open = look.passed, look.bar, look.open
         self._decided, self._due = now, min(now + look.soonest, self._lineup.next_alarm())
-        rows: Iterable[Row] = ()
-        if self.waiting:
-            rows = look.waits.keys() | self._woken.keys() | {ticket.row for ticket in look.admitted}
+        rows = {*look.waits, *self._woken, *(ticket.row for ticket in look.admitted)}
         self._woken.clear()
         self._ledger.note(rows, waiting=self.waiting, in_flight=self.in_flight, now=now)
 
@@ -227,15 +224,26 @@ class Admission:
 
     def _wake(self, row: Row) -> None:
         self._lineup.wake(row)
-        self._claimed |= dict.fromkeys(row.claimed)
+        self._claimed |= row.claimed
         self._woken[row] = None
-        row.claimed = []
+        self._stirred = True
+        row.claimed = {}
 
     def _freed(self, row: Row, gauges: Sequence[Gauge]) -> None:
         """Units of these limits came back, or whatever else holds a row has changed: somebody may go."""
-        if row.asleep and (row.bar is None or row.bar in gauges):
+        if row.asleep and (not row.claimed or any(gauge in row.claimed for gauge in gauges)):
             self._wake(row)
-        self._stirred = self._stirred or self._bar is None or self._bar in gauges
+        self._stirred = self._stirred or any(gauge in self._claimed for gauge in gauges)
+
+    def _doubt_less(self, gauge: Gauge, row: Row, *, now: float) -> None:
+        """Less is kept spare of a limit: who waits for it goes sooner."""
+        if (ticket := self._claimed.get(gauge)) is not None:
+            self._due = min(self._due, now + self._guard.wait(gauge, ticket, now=now))
+        elif (ticket := row.claimed.get(gauge)) is not None:
+            until = now + max(self._guard.wait(one, ticket, now=now) for one in row.claimed)
+            if until < row.wakes_at:
+                self._lineup.sleep(row, until)
+                self._due = min(self._due, until)
 
     def _let_go(self, ticket: Ticket, look: Look, *, in_order: bool = False, aged: bool = False) -> None:
         row, now = ticket.row, look.now
@@ -320,23 +328,15 @@ class Admission:
             row.ledger.outputs.note(
                 ticket.kind, max_tokens=ticket.max_tokens, input_tokens=input_tokens or 0, output_tokens=output_tokens
             )
-        freed = []
-        for gauge, held, *_ in ticket.held:
-            limit = gauge.limit
-            if limit.unit != "requests":
-                freed.append(gauge)
-            if limit.unit == "in_flight":
-                gauge.release(held, now)
-            elif limit.unit != "requests" and limit.settles == "actual" and input_tokens is not None:
-                # What we expected beyond what the provider reserves, it counts only now.
-                since, counted = ticket.admitted_at, min(held, reserved(gauge, ticket))
-                if held != counted:
-                    gauge.release(held - counted, now, since=since)
-                gauge.release(counted - limit.used(input_tokens, output_tokens or 0), now, since=since)
+        freed = correct(ticket, now, input_tokens=input_tokens, output_tokens=output_tokens)
         self._leave(ticket, now, outcome)
         if blind and not row.estimate.blind:
             recount(row, now)
+            freed = list(row.gauges)
         self._freed(row, freed)
+        for gauge in row.gauges:
+            if gauge.tokens and not self._stirred:
+                self._doubt_less(gauge, row, now=now)
 
     def cancel(self, ticket: Ticket, now: float) -> None:
         """A call that will not be sent leaves nothing behind, waiting or already admitted."""
@@ -344,7 +344,6 @@ class Admission:
             self._lineup.leave(ticket)
             self.waiting -= 1
             self._wake(ticket.row)
-            self._stirred = True
         elif ticket.state == "admitted":
             self._give_back(ticket, now)
             self._leave(ticket, now, "ignored")

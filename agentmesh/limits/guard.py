@@ -7,12 +7,13 @@ expected of them. The margin costs no rate, only a delay at the beginning.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from ..errors import ErrorInfo
 from .gauge import Gauge
 from .row import Row, Ticket
 
-__all__ = ["Guard", "need", "recount", "reserved", "too_large"]
+__all__ = ["Guard", "correct", "need", "recount", "reserved", "too_large"]
 
 _GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
 _GUARD_MAX_S = 2.0
@@ -57,6 +58,29 @@ def recount(row: Row, now: float) -> None:
                 ticket.held[number] = hold._replace(units=units)
 
 
+def correct(ticket: Ticket, now: float, *, input_tokens: int | None, output_tokens: int | None) -> list[Gauge]:
+    """A call has ended: its slots come back, and what it took is corrected to what it really used, if that is known.
+
+    Returns the limits of which units came back.
+    """
+    freed = []
+    since = ticket.admitted_at
+    for gauge, held, *_ in ticket.held:
+        if gauge.slots:
+            gauge.release(held, now)
+            freed.append(gauge)
+        elif gauge.tokens and gauge.limit.settles == "actual" and input_tokens is not None:
+            # What we expected beyond what the provider reserves, it counts only now.
+            counted, used = min(held, reserved(gauge, ticket)), gauge.limit.used(input_tokens, output_tokens or 0)
+            if held != counted:
+                gauge.release(held - counted, now, since=since)
+            if used != counted:
+                gauge.release(counted - used, now, since=since)
+            if used < held:
+                freed.append(gauge)
+    return freed
+
+
 class Guard:
     """The margin of one account, in seconds of refill. With `told_sent` bursts begin more gently."""
 
@@ -85,14 +109,12 @@ class Guard:
             doubt = max(doubt, _BLIND * gauge.limit.capacity)
         return gauge.wait(need(gauge, ticket), now, guard=seconds, doubt=doubt)
 
-    def lets_go(self, ticket: Ticket, *, before: float, now: float) -> bool:
-        """Whether a call could go now or before that time if nobody else waited: else it is no reason to look anew."""
-        at = now + ticket.row.wait(now)
+    def lets_go(self, ticket: Ticket, *, before: float, claimed: Mapping[Gauge, Ticket], now: float) -> bool:
+        """Whether claimed limits would let a call go now, or before that time: else it is no reason to look anew."""
         for gauge in ticket.row.gauges:
-            if now < at >= before:
+            if gauge in claimed and (wait := self.wait(gauge, ticket, now=now)) > 0.0 and now + wait >= before:
                 return False
-            at = max(at, now + self.wait(gauge, ticket, now=now))
-        return at <= now or at < before
+        return True
 
     def grow(self, ticket: Ticket, now: float) -> None:
         """A call was refused; what was in flight already when one was before is refused for the same reason."""

@@ -64,12 +64,14 @@ class Look:
             self.sleep(row, wait, hard=True)
             return False
         ticket.estimate()
+        if claimers:
+            for gauge in row.gauges:
+                if gauge in claimers and not self._may_pass(ticket, gauge):
+                    self._meet_claim(row, gauge)
+                    return False
         guarded = self._guard.wait
         waits: dict[Gauge, float] | None = None
         for gauge in row.gauges:
-            if gauge in claimers and not self._may_pass(ticket, gauge):
-                self._meet_claim(row, gauge)
-                return False
             if (wait := guarded(gauge, ticket, now=now)) > 0.0:
                 waits = {} if waits is None else waits
                 waits[gauge] = wait
@@ -119,10 +121,11 @@ class Look:
     def sleep(self, row: Row, wait: float, *, hard: bool, bar: Gauge | None = None) -> None:
         """Nobody of this row can go before that; if `hard`, nobody who comes either. `bar` is the limit, if one is."""
         row.hard, row.bar = hard, bar
-        row.claimed = [gauge for gauge in row.gauges if gauge in self.claimers and self._rank(gauge) == _OF_ONE]
-        for gauge in row.claimed:
-            gauge.note_bound(True, self.now)
-            del self.claimers[gauge]
+        row.claimed = {}
+        for gauge in row.gauges:
+            if gauge in self.claimers and self._rank(gauge) == _OF_ONE:
+                gauge.note_bound(True, self.now)
+                row.claimed[gauge] = self.claimers.pop(gauge)
         self.slept.append(row)
         self._lineup.sleep(row, self.now + wait)
 
@@ -133,11 +136,15 @@ class Look:
             return None
         rooms = self._rooms
         narrow = min(held_back, key=rooms.__getitem__)
-        if (room := rooms[narrow]) <= 0.0:
+        of, least = queue.least
+        if (room := rooms[narrow]) <= 0.0 or (of is narrow and room < least):
             return None
+        least = math.inf
         for ticket in queue.next_ones():
-            if need(narrow, ticket) <= room and ticket is not head and self._fits(ticket):
+            if (units := need(narrow, ticket)) <= room and ticket is not head and self._fits(ticket):
                 return ticket
+            least = units if units < least else least
+        queue.least = narrow, least
         return None
 
     def _fits(self, ticket: Ticket) -> bool:

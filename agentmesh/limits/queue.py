@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .gauge import Gauge
     from .row import Row, Ticket
 
 __all__ = ["ALONE", "Ages", "Queue", "Share"]
 
 _FRONT = 32  # calls that may be looked at for one that fits where the first does not
+_NOT_ASKED: tuple[Gauge | None, float] = (None, 0.0)
 _LEAST_GONE = 64  # cancelled calls that may lie in a heap before it is swept
 
 
@@ -67,7 +69,7 @@ class Queue:
     it comes to the top, until half of the heap is such, or until it waits again, in the place where it still lies.
     """
 
-    __slots__ = ("_front", "_gone", "_heap", "_size", "row", "share")
+    __slots__ = ("_front", "_gone", "_heap", "_size", "least", "row", "share")
 
     def __init__(self, row: Row, share: Share) -> None:
         self.row = row
@@ -75,6 +77,7 @@ class Queue:
         self._front: list[Ticket] = []
         self._heap: list[Ticket] = []
         self._size = 0
+        self.least = _NOT_ASKED  # what the next ones need of a limit, at the least, while they stay the same
         self._gone: set[Ticket] = set()  # of those in the heap
 
     def __repr__(self) -> str:
@@ -94,10 +97,13 @@ class Queue:
         front = self._front
         if front and ticket < front[-1]:
             insort(front, ticket)
+            self.least = _NOT_ASKED
             if len(front) > _FRONT:
                 heapq.heappush(self._heap, front.pop())
         else:
             heapq.heappush(self._heap, ticket)
+            if len(front) < _FRONT // 2:
+                self.least = _NOT_ASKED
 
     def remove(self, ticket: Ticket, *, state: str) -> None:
         """A waiting ticket leaves, whatever for."""
@@ -105,8 +111,10 @@ class Queue:
         self._size -= 1
         if self._front and self._front[0] is ticket:
             del self._front[0]
+            self.least = _NOT_ASKED
         elif ticket in self._front:
             self._front.remove(ticket)
+            self.least = _NOT_ASKED
         else:
             self._gone.add(ticket)
             if len(self._gone) > max(_LEAST_GONE, len(self._heap) // 2):

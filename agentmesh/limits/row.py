@@ -114,7 +114,7 @@ class Row:
         self.hard = False  # whether that is so for whoever comes, however small
         self.bar: Gauge | None = None  # the limit because of which, if it is one
         self.resting: dict[Queue, None] = {}  # queues that are not in line meanwhile
-        self.claimed: list[Gauge] = []  # what holds its calls back meanwhile
+        self.claimed: dict[Gauge, Ticket] = {}  # what holds which of its calls back meanwhile
         self.add(gauges)
 
     def __repr__(self) -> str:
