@@ -16,12 +16,12 @@ from pydantic import TypeAdapter
 
 from .errors import ErrorInfo
 from .messages import Reply, Request
-from .outcome import Outcome, Usage
+from .outcome import Outcome, State, Usage
 
 __all__ = [
     "EVENT_TYPES", "CallEnded", "CallIntent", "CollectionClosed", "Emit", "Event", "LaneFrozen",
-    "MatchEnded", "Notice", "RunEnded", "RunStarted", "RunStatus", "Standing", "StandingsChanged", "TaskAdded",
-    "TaskEnded", "TaskStarted", "read_event", "write_event",
+    "MatchEnded", "Notice", "RunEnded", "RunResumed", "RunStarted", "RunStatus", "Standing", "StandingsChanged",
+    "TaskAdded", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded", "read_event", "write_event",
 ]  # fmt: skip
 
 RunStatus = Literal["done", "partial", "stopped", "cancelled"]
@@ -76,6 +76,8 @@ class CallIntent:
     """A call was admitted and is about to be sent: durable before the first byte leaves.
 
     `call` counts within the run; an attempt of the same call has the same number. `waited` is seconds in the lane.
+    `key` says what is asked, so that a later process finds the answer; `reserved_usd` and `reserved_tokens` are what
+    budgets hold for it at most, and what it counts as if no end of it is recorded.
     """
 
     at: float
@@ -87,6 +89,9 @@ class CallIntent:
     model: str
     request: Request | None
     waited: float = 0.0
+    key: str | None = None
+    reserved_usd: float = 0.0
+    reserved_tokens: float = 0.0
 
 
 CallResult = Literal["ok", "pushed_back", "failed"]
@@ -125,10 +130,11 @@ class LaneFrozen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnded:
-    """A task reached its end state."""
+    """A task reached its end state. `asked` is the hash of what it was asked: with another one, it is another task."""
 
     at: float
     outcome: Outcome
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,16 +199,55 @@ class RunEnded:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed:
+    """Another process goes on with the run. `uncertain` calls were in flight when the last one ended.
+
+    `spec` is the workflow's text if it has changed, `changes` what of it. `seconds` that all processes so far have run.
+    """
+
+    at: float
+    run: str
+    process: str
+    seconds: float = 0.0
+    uncertain: int = 0
+    spec: str | None = None
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReopened:
+    """The end state that an earlier process found holds no longer: the task is performed again."""
+
+    at: float
+    address: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded:
+    """What a tool gave for a model's call of it; `arguments` is the JSON text as the model wrote it."""
+
+    at: float
+    address: str
+    call_id: str
+    name: str
+    arguments: str
+    result: str
+    is_error: bool = False
+    seconds: float = 0.0
+
+
 Event = (
     RunStarted | TaskAdded | CollectionClosed | TaskStarted | CallIntent | CallEnded | LaneFrozen
-    | TaskEnded | MatchEnded | StandingsChanged | Notice | RunEnded
+    | TaskEnded | MatchEnded | StandingsChanged | Notice | RunEnded | RunResumed | TaskReopened | ToolEnded
 )  # fmt: skip
 Emit = Callable[[Event], None]
 """Where events go: synchronous, never waits, never raises for a reader's fault."""
 
 EVENT_TYPES: tuple[type[Any], ...] = (
     RunStarted, TaskAdded, CollectionClosed, TaskStarted, CallIntent, CallEnded, LaneFrozen,
-    TaskEnded, MatchEnded, StandingsChanged, Notice, RunEnded,
+    TaskEnded, MatchEnded, StandingsChanged, Notice, RunEnded, RunResumed, TaskReopened, ToolEnded,
 )  # fmt: skip
 """In the order of their numbers in the journal: append only."""
 

@@ -20,10 +20,12 @@ from ..events import (
     CollectionClosed,
     Event,
     MatchEnded,
+    RunResumed,
     RunStarted,
     StandingsChanged,
     TaskAdded,
     TaskEnded,
+    ToolEnded,
     read_event,
     write_event,
 )
@@ -81,6 +83,10 @@ def without_content(event: Event) -> Event:
     match event:
         case RunStarted():
             return replace(event, inputs={}, spec=None)
+        case RunResumed():
+            return replace(event, spec=None)
+        case ToolEnded():
+            return replace(event, arguments="", result="")
         case CallIntent():
             return replace(event, request=None)
         case CallEnded():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -123,8 +123,12 @@ class RunFile:
 
     def tally(self) -> Tally:
         """The run's counts as of its newest record."""
-        rows = self._rows(f"SELECT {', '.join(TALLY_COLUMNS)} FROM run")  # noqa: S608 - names of our own fields
-        tally = Tally(*rows[0]) if rows else Tally()
+        there = {name for _, name, *_ in self._rows("PRAGMA table_info(run)")}  # an older file has fewer
+        columns = [name for name in TALLY_COLUMNS if name in there]
+        if not columns:
+            raise UserError(f"{self.path} is no run of agentmesh")
+        rows = self._rows(f"SELECT {', '.join(columns)} FROM run")  # noqa: S608 - names of our own fields
+        tally = Tally(**dict(zip(columns, rows[0], strict=True))) if rows else Tally()
         for number, event in self.events(after=tally.last):
             tally.add(number, event)
         return tally
@@ -132,12 +136,12 @@ class RunFile:
     def summary(self) -> RunSummary:
         """The run as a list of runs shows it. Raises UserError for a damaged file."""
         holder = lock_holder(self.path.with_suffix(".lock"))  # before the counts: it may end in between
-        values = asdict(self.tally())
+        tally = asdict(self.tally())
+        values = {field.name: tally[field.name] for field in fields(RunSummary) if field.name in tally}
         values["status"] = values["status"] or ("running" if holder else "interrupted")
         values["began"] = values["began"] or run_time(self.run_id)
-        if values.pop("unpriced"):
+        if tally["unpriced"]:
             values["usd"] = None
-        del values["last"]
         return RunSummary(id=self.run_id, path=self.path, holder=holder, **values)
 
     def _rows(self, query: str, *values: object) -> list[Any]:

@@ -19,7 +19,7 @@ from .tally import TALLY_COLUMNS, Tally
 
 __all__ = ["RUNS_FOLDER", "SCHEMA_VERSION", "Store"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RUNS_FOLDER = "runs"
 
 # A random key would cost more than all the rest, so events have no index but their number; a reader scans, without

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from ..events import CallEnded, Event, RunEnded, RunStarted, RunStatus, TaskAdded, TaskEnded
+from ..events import (
+    CallEnded,
+    CallIntent,
+    Event,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    RunStatus,
+    TaskAdded,
+    TaskEnded,
+    TaskReopened,
+)
+from ..messages import digest
+from ..outcome import Usage
 
 __all__ = ["TALLY_COLUMNS", "Tally"]
 
@@ -14,7 +27,9 @@ class Tally:
     """What is known of a run after the event with the number `last`.
 
     `began` and `ended` are seconds since 1970; `usd` sums what had a price, and `unpriced` counts the answered calls
-    that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended.
+    that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `inputs` is
+    a hash of what the run was given, `call` the highest number of a call. `seconds` are those of all processes that
+    have ended in order, `resumes` how often another one went on.
     """
 
     last: int = 0
@@ -33,31 +48,58 @@ class Tally:
     pushed_back: int = 0
     usd: float = 0.0
     unpriced: int = 0
+    uncertain: int = 0
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    call: int = 0
+    resumes: int = 0
+    inputs: str | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What all calls used so far."""
+        return Usage(
+            self.calls, self.pushed_back, self.uncertain, self.input_tokens, self.cached_tokens, self.output_tokens,
+            self.reasoning_tokens,
+        )  # fmt: skip
 
     def add(self, number: int, event: Event) -> None:
         """Count one event. What the run itself says at its end wins over what was counted."""
         self.last = number
         match event:
-            case CallEnded(result="pushed_back"):
-                self.pushed_back += 1
+            case CallIntent():
+                self.call = max(self.call, event.call)
             case CallEnded():
-                self.calls += 1
+                self._note(self.usage + event.usage)
                 self.usd += event.usd or 0.0
                 self.unpriced += event.usd is None and event.result == "ok"
             case TaskAdded():
                 self.added += 1
             case TaskEnded(outcome=outcome):
                 setattr(self, outcome.state, getattr(self, outcome.state) + 1)
+            case TaskReopened(state=state):
+                setattr(self, state, getattr(self, state) - 1)
             case RunStarted():
                 self.name, self.began = _text(event.name), event.at
                 self.source = None if event.source is None else _text(event.source)
+                self.inputs = digest(event.inputs, length=16)
+            case RunResumed():
+                self.status, self.ended, self.seconds = None, None, event.seconds
+                self.resumes += 1
             case RunEnded():
                 self.status, self.ended, self.seconds = event.status, event.at, event.seconds
-                self.calls = event.usage.calls
+                self._note(event.usage)
                 if event.usd is not None:
                     self.usd, self.unpriced = event.usd, 0
             case _:
                 pass
+
+    def _note(self, used: Usage) -> None:
+        self.calls, self.pushed_back, self.uncertain = used.calls, used.pushed_back, used.uncertain
+        self.input_tokens, self.cached_tokens = used.input_tokens, used.cached_tokens
+        self.output_tokens, self.reasoning_tokens = used.output_tokens, used.reasoning_tokens
 
     def close(self, status: RunStatus, at: float) -> None:
         """Note how a run ended that did not say so itself."""

@@ -131,7 +131,7 @@ def test_a_damaged_file_says_so_and_hides_no_other(tmp_path: Path) -> None:
     whole = (runs / "r1.db").read_bytes()
     (runs / "r4.db").write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
     connection = sqlite3.connect(runs / "r5.db")
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 99")
     connection.close()
     connection = sqlite3.connect(runs / "r6.db")
     connection.execute("CREATE TABLE other (x)")
@@ -142,7 +142,7 @@ def test_a_damaged_file_says_so_and_hides_no_other(tmp_path: Path) -> None:
     assert {run.status for run in found.values()} == {"unreadable"}
     for run_id, words in {
         "r2": "not a database", "r3": "before its first event", "r4": "cannot be read",
-        "r5": "newer agentmesh (format 2; this one reads 1)", "r6": "no run of agentmesh",
+        "r5": "newer agentmesh (format 99; this one reads 2)", "r6": "no run of agentmesh",
     }.items():  # fmt: skip
         problem = found[run_id].problem
         assert problem is not None

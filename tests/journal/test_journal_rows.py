@@ -20,12 +20,15 @@ from agentmesh.events import (
     MatchEnded,
     Notice,
     RunEnded,
+    RunResumed,
     RunStarted,
     Standing,
     StandingsChanged,
     TaskAdded,
     TaskEnded,
+    TaskReopened,
     TaskStarted,
+    ToolEnded,
 )
 from agentmesh.journal.encode import Row, compress, decode, encode
 from agentmesh.messages import Message, Opaque, Reply, Request, Tokens, ToolCall
@@ -54,6 +57,9 @@ EVENTS: list[Event] = [
     ),
     Notice(at=1.0, level="info", text="hello"),
     RunEnded(at=2.0, status="partial", seconds=1.0, usage=Usage(1), usd=None),
+    RunResumed(at=3.0, run="r", process="process 1 on host", spec=SECRET, changes=("tasks.review",)),
+    TaskReopened(at=3.0, address="review/a", state="failed"),
+    ToolEnded(at=3.0, address="review/a", call_id="1", name="f", arguments=f'{{"q": "{SECRET}"}}', result=SECRET),
 ]  # fmt: skip
 
 
@@ -93,7 +99,7 @@ def test_rows_say_whom_they_concern() -> None:
     assert [(row.task, row.attempt) for row in (encode(1, event) for event in EVENTS)] == [
         (None, None), ("review/a/2", None), ("review", None), ("review/a", None), ("review/a", 2), ("review/a", 2),
         (None, None), ("review/a", None), ("contest/a+b/1", None), ("contest", None), (None, None),
-        (None, None),
+        (None, None), (None, None), ("review/a", None), ("review/a", None),
     ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from agentmesh.errors import AgentmeshError, UserError
 from agentmesh.events import Event, Notice, RunEnded, RunStarted, TaskEnded
 from agentmesh.journal import Journal, NullJournal, RunFile
 from agentmesh.journal import journal as journal_module
-from agentmesh.journal.store import Store
+from agentmesh.journal.store import SCHEMA_VERSION, Store
 from agentmesh.outcome import Outcome, Usage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -267,7 +267,7 @@ def _assert_settings(path: Path) -> None:
     connection = sqlite3.connect(path)
     values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "user_version")]
     connection.close()
-    assert values == [8192, 1]
+    assert values == [8192, SCHEMA_VERSION]
 
 
 async def test_closing_while_somebody_reads_is_sound(tmp_path: Path) -> None:
