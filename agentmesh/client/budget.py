@@ -80,9 +80,9 @@ class Budget:
         """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
         if self.time is not None and self._began is not None and self.time_left <= _EPSILON:
             return "time", self.time, monotonic() - self._began
-        for unit, bound, spent, amount in zip(_UNITS, self._bounds(), self._spent, need, strict=True):
-            if bound is not None and spent + amount > bound + _EPSILON:
-                return unit, bound, spent
+        for place, bound in enumerate((self.usd, self.tokens, self.calls)):
+            if bound is not None and self._spent[place] + need[place] > bound + _EPSILON:
+                return _UNITS[place], bound, self._spent[place]
         return None
 
     @property
@@ -94,16 +94,21 @@ class Budget:
 
     def fits(self, need: tuple[float, float, float]) -> bool:
         """Whether `need` (dollars, tokens, calls) fits beside what is spent and reserved."""
-        rows = zip(self._bounds(), self._spent, self._reserved, need, strict=True)
-        return all(bound is None or spent + held + amount <= bound + _EPSILON for bound, spent, held, amount in rows)
+        for place, bound in enumerate((self.usd, self.tokens, self.calls)):
+            if bound is not None and self._spent[place] + self._reserved[place] + need[place] > bound + _EPSILON:
+                return False
+        return True
 
     def hold(self, need: tuple[float, float, float], sign: float = 1.0) -> None:
         """Reserve, or with sign -1 give back."""
-        self._reserved = [max(0.0, held + sign * amount) for held, amount in zip(self._reserved, need, strict=True)]
+        for place, amount in enumerate(need):
+            if amount:
+                self._reserved[place] = max(0.0, self._reserved[place] + sign * amount)
 
     def spend(self, cost: tuple[float, float, float]) -> None:
         """Count what a call really cost, and wake who waits."""
-        self._spent = [spent + amount for spent, amount in zip(self._spent, cost, strict=True)]
+        for place, amount in enumerate(cost):
+            self._spent[place] += amount
         if self._freed is not None:
             self._freed.set()
             self._freed = None
@@ -118,9 +123,6 @@ class Budget:
                 await self._freed.wait()
         finally:
             self._waiting -= 1
-
-    def _bounds(self) -> tuple[float | None, float | None, float | None]:
-        return self.usd, self.tokens, self.calls
 
 
 _UNITS = ("usd", "tokens", "calls")
@@ -161,18 +163,18 @@ class Budgets(tuple[Budget, ...]):
     @property
     def bound_size(self) -> bool:
         """Whether any of them makes max_tokens explicit."""
-        return any(budget.bounds_size for budget in self)
+        return bool(self) and any(budget.bounds_size for budget in self)
 
     @property
     def bound_usd(self) -> bool:
         """Whether any of them is in dollars, so that prices must be known."""
-        return any(budget.usd is not None for budget in self)
+        return bool(self) and any(budget.usd is not None for budget in self)
 
     @property
     def time_left(self) -> float | None:
         """Seconds until the first of them runs out of time; None if none of them counts it."""
         left = [budget.time_left for budget in self if budget.time is not None]
-        return min(left, default=None)
+        return min(left) if left else None
 
     def check_time(self) -> None:
         """Raise BudgetExceeded if one of them has run out of time: what has waited that long is not sent any more."""
@@ -192,12 +194,14 @@ class Budgets(tuple[Budget, ...]):
                 budget.begin()
                 if (over := budget.over(need)) is not None:
                     raise BudgetExceeded(_message(budget, over, need), unit=over[0], budget=budget)
-            full = next((budget for budget in self if not budget.fits(need)), None)
-            if full is None:
+            for budget in self:
+                if not budget.fits(need):
+                    await budget.wait_freed()
+                    break
+            else:
                 for budget in self:
                     budget.hold(need)
-                return Reservation(tuple(self), need)
-            await full.wait_freed()
+                return Reservation(self, need)
         return Reservation((), need)
 
 
