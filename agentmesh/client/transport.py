@@ -148,11 +148,11 @@ def _pieces(response: httpx.Response) -> AsyncIterable[bytes]:
 
 def _request(url: httpx.URL, body: bytes, *, headers: Sequence[tuple[str, str]], connect: float) -> httpx.Request:
     """The request, its body read. Made from its parts, a request is three times as fast as from `content`."""
-    made = _headers(url.netloc, tuple(headers)).copy()
-    made["Content-Length"] = str(len(body))
+    common = _headers(url.netloc, tuple(headers))  # copied by the request
     request = httpx.Request(
-        "POST", url, headers=made, stream=httpx.ByteStream(body), extensions={"timeout": {"connect": connect}}
+        "POST", url, headers=common, stream=httpx.ByteStream(body), extensions={"timeout": {"connect": connect}}
     )
+    request.headers["Content-Length"] = str(len(body))
     request.read()
     return request
 
