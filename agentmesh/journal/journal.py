@@ -28,6 +28,7 @@ from ..clock import Alarm, Worker, in_thread, monotonic, wall
 from ..errors import AgentmeshError, UserError
 from ..events import Event, RunStatus
 from .encode import Row, encode
+from .read import RunFile
 from .store import Store
 from .tally import Tally
 
@@ -96,6 +97,24 @@ class Journal:
         run exists, when another process writes it (and says which), or when nothing can be written there.
         """
         return cls(Store.create(folder, run_id), run_id, content=content)
+
+    @classmethod
+    def resume(cls, path: Path, *, content: bool = True) -> Journal:
+        """A journal that goes on with the run file at `path`: numbers and counts go on where the last process ended.
+
+        Blocks, for the longer the more the last process wrote after its last summary. Raises UserError, and nothing has
+        changed, when the run is being written (and says by whom), or when its file is missing, no run's, damaged, of a
+        newer version, or cannot be written.
+        """
+        journal = cls(Store.resume(path), path.stem, content=content)
+        try:
+            with RunFile.open(path) as run:
+                journal._tally = run.tally()
+                journal._appended = journal._durable = run.last()
+        except BaseException:
+            journal._store.close()
+            raise
+        return journal
 
     @property
     def path(self) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, Literal, Self
 from ..errors import UserError
 from ..events import Event, RunStatus
 from .encode import KIND_NUMBERS, decode
+from .format import RUNS_FOLDER, open_to_read, readable
 from .ids import run_time
 from .lock import Holder, lock_holder
-from .store import RUNS_FOLDER, SCHEMA_VERSION
 from .tally import TALLY_COLUMNS, Tally
 
 __all__ = ["RunFile", "RunSummary", "find_run", "list_runs"]
@@ -68,28 +67,7 @@ class RunFile:
     @classmethod
     def open(cls, path: Path) -> RunFile:
         """Open a run's file. Raises UserError when it is missing, no run, damaged, or of a newer version."""
-        if not path.is_file():
-            raise UserError(f"there is no run file {path}")
-        if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty: that run ended before its first event")
-        with _readable(path):
-            connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with _readable(path):
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                raise UserError(f"{path} is no run of agentmesh, or one that ended before its first event")
-            if version > SCHEMA_VERSION:
-                raise UserError(
-                    f"{path} was written by a newer agentmesh (format {version}; this one reads {SCHEMA_VERSION}): "
-                    "update agentmesh to read it"
-                )
-        except UserError:
-            connection.close()
-            raise
-        return cls(path, connection)
+        return cls(path, open_to_read(path))
 
     def events(
         self,
@@ -145,7 +123,7 @@ class RunFile:
         return RunSummary(id=self.run_id, path=self.path, holder=holder, **values)
 
     def _rows(self, query: str, *values: object) -> list[Any]:
-        with _readable(self.path):
+        with readable(self.path):
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
@@ -162,14 +140,6 @@ class RunFile:
 
     def __repr__(self) -> str:
         return f"<RunFile {self.path}>"
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise UserError(f"{path} cannot be read as a run: {error}") from error
 
 
 def _run_files(folder: Path) -> list[Path]:

@@ -14,24 +14,16 @@ from zstandard import ZstdCompressor
 
 from ..errors import UserError
 from .encode import Row, compress
+from .format import RUNS_FOLDER, make_tables, migrate, open_to_read
 from .lock import release_lock, take_lock
 from .tally import TALLY_COLUMNS, Tally
 
-__all__ = ["RUNS_FOLDER", "SCHEMA_VERSION", "Store"]
-
-SCHEMA_VERSION = 2
-RUNS_FOLDER = "runs"
+__all__ = ["Store"]
 
 # A random key would cost more than all the rest, so events have no index but their number; a reader scans, without
 # the bodies where it can. FULL, because what is called durable must survive a power cut. Pages of 8 kB hold three
 # compressed replies of 6 kB where pages of 4 kB hold one. A checkpoint every 2,000 pages keeps the log near 16 MB.
 _SETTINGS = ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 2000")
-_EVENT = "id INTEGER PRIMARY KEY, at REAL, kind INTEGER, task TEXT, attempt INTEGER, codec INTEGER, body BLOB"
-_SCHEMA = (
-    f"CREATE TABLE run (id TEXT PRIMARY KEY, {', '.join(TALLY_COLUMNS)})",
-    f"CREATE TABLE event ({_EVENT})",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 _REPLACE_RUN = f"INSERT OR REPLACE INTO run VALUES ({', '.join('?' * (1 + len(TALLY_COLUMNS)))})"  # noqa: S608 - only marks
 
 _TOGETHER = 50
@@ -45,7 +37,7 @@ def _insert(rows: int) -> str:
 
 
 class Store:
-    """A run's file, open for writing, and its lock. Made by `Store.create`; `close` gives both back."""
+    """A run's file, open for writing, and its lock. Made by `create` and `resume`; `close` gives both back."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
         self.path = path
@@ -70,13 +62,8 @@ class Store:
         connection = None
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # the log files inherit its mode
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            for setting in _SETTINGS:
-                connection.execute(f"PRAGMA {setting}")
-            connection.execute("BEGIN")
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            connection.execute("COMMIT")
+            connection = _connect(path)
+            make_tables(connection)
         except (OSError, sqlite3.Error) as error:
             if connection is not None:
                 connection.close()
@@ -85,6 +72,29 @@ class Store:
                 raise UserError(f"there is a run {run_id} in {folder} already") from None
             path.unlink(missing_ok=True)
             raise UserError(f"cannot write a journal in {folder}: {error}") from error
+        return cls(path, connection, lock)
+
+    @classmethod
+    def resume(cls, path: Path) -> Store:
+        """Open the file of a run to go on with it; one of an older version is brought to this one.
+
+        What a killed process had committed is in it. Raises UserError, and nothing has changed, when the file is
+        missing, no run's, damaged, of a newer version, being written (and says by whom), or cannot be written.
+        """
+        open_to_read(path).close()  # who may not go on with it must not clear up in it either
+        try:
+            lock = take_lock(_lock_path(path))
+        except OSError as error:
+            raise UserError(f"run {path.stem} cannot be gone on with: {_lock_path(path)}: {error.strerror}") from error
+        connection = None
+        try:
+            connection = _connect(path)
+            migrate(connection)
+        except (OSError, sqlite3.Error) as error:
+            if connection is not None:
+                connection.close()
+            release_lock(lock, _lock_path(path))
+            raise UserError(f"run {path.stem} cannot be gone on with: {path}: {error}") from error
         return cls(path, connection, lock)
 
     def write(self, rows: Sequence[Row], *, run: tuple[str, Tally] | None = None) -> int:
@@ -133,6 +143,19 @@ class Store:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _lock_path(path: Path) -> Path:

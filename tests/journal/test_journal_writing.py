@@ -16,7 +16,8 @@ from agentmesh.errors import AgentmeshError, UserError
 from agentmesh.events import Event, Notice, RunEnded, RunStarted, TaskEnded
 from agentmesh.journal import Journal, NullJournal, RunFile
 from agentmesh.journal import journal as journal_module
-from agentmesh.journal.store import SCHEMA_VERSION, Store
+from agentmesh.journal.format import SCHEMA_VERSION
+from agentmesh.journal.store import Store
 from agentmesh.outcome import Outcome, Usage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
