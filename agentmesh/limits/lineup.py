@@ -2,7 +2,8 @@
 
 With thousands of queues nobody can look at each of them for every call that goes. So heads lie in heaps whose keys are
 put right only when they come up, and a row that is held by itself (frozen, or by limits that no other row touches) is
-asleep: it is not asked before the moment at which it may go, unless something of its own changes.
+asleep: it is not asked before the moment at which it may go, unless something of its own changes. Its queues drop out
+of line as they come up, and stand in it again when it wakes.
 
 Among calls of one priority the next is of the share that has used least, by weight (`shares.py`).
 """
@@ -42,18 +43,23 @@ class Heap(Generic[Item]):
     def __contains__(self, item: Item) -> bool:
         return item in self._entries
 
-    def put(self, item: Item) -> None:
-        """An item is there, or its key is smaller than it was."""
+    def put(self, item: Item) -> bool:
+        """An item is there, or its key is smaller than it was. Returns whether it may be the first now."""
         key = self._key(item)
         known = self._entries.get(item)
         if key is None or (known is not None and known[0] <= key):
-            return
+            return False
         self._number += 1
         entry = self._entries[item] = key, self._number, item
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._entries) + _FEW:
             self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
+        return self._heap[0] is entry
+
+    def drop(self, item: Item) -> None:
+        """An item leaves, if it is there."""
+        self._entries.pop(item, None)
 
     def first(self) -> Item | None:
         """The item with the smallest key; it stays."""
@@ -87,23 +93,21 @@ class Heap(Generic[Item]):
 class _Standing:
     """The queues of one share."""
 
-    __slots__ = ("_shares", "queues")
+    __slots__ = ("_shares", "first", "queues")
 
     def __init__(self, shares: Shares) -> None:
         self._shares = shares
-        self.queues: Heap[Queue] = Heap(_place)
+        self.first: Queue | None = None  # the queue whose place was asked for last
+        self.queues: Heap[Queue] = Heap(Queue.place)
 
     def place(self) -> Key | None:
         """Where its first call stands among those of all shares."""
-        if (queue := self.queues.first()) is None:
+        self.first = queue = self.queues.first()
+        if queue is None:
             return None
         ticket = queue.head()
         priority, path, age = ticket.order
         return priority, self._shares.used(ticket), path, age, ticket.number
-
-
-def _place(queue: Queue) -> Key | None:
-    return queue.head().place if queue else None
 
 
 def _oldest(row: Row) -> int | None:
@@ -155,10 +159,7 @@ class Lineup:
 
     def put(self, queue: Queue) -> None:
         """A queue stands in line again, or its head has changed."""
-        if not queue:
-            return
-        if queue.row.asleep:
-            queue.row.resting[queue] = None
+        if not queue or queue.row.asleep:
             return
         name = queue.share.name
         if (standing := self._standings.get(name)) is None:
@@ -166,23 +167,17 @@ class Lineup:
                 self._standings = {name: one for name, one in self._standings.items() if one in self._order}
                 self._most = 2 * len(self._standings) + _FEW
             standing = self._standings[name] = _Standing(self.shares)
-        standing.queues.put(queue)
-        self._order.put(standing)
+        if standing.queues.put(queue):
+            self._order.put(standing)
 
     def first(self) -> Queue | None:
         """The queue whose head is next; it stays in line."""
-        while (standing := self._order.first()) is not None:
-            queue = standing.queues.first()
-            assert queue is not None
-            if not queue.row.asleep:
-                return queue
-            standing.queues.pop()
-            queue.row.resting[queue] = None
-        return None
+        standing = self._order.first()
+        return None if standing is None else standing.first
 
     def step_out(self, queue: Queue) -> None:
-        """The first queue leaves the line."""
-        self._standings[queue.share.name].queues.pop()
+        """A queue leaves the line."""
+        self._standings[queue.share.name].queues.drop(queue)
 
     # --- rows that sleep
 
@@ -198,8 +193,8 @@ class Lineup:
         """Something of this row has changed."""
         if not row.asleep:
             return
-        row.asleep, resting, row.resting = False, row.resting, {}
-        for queue in resting:
+        row.asleep = False
+        for queue in row.queues.values():
             self.put(queue)
         self._ages.put(row)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .gauge import Gauge
-    from .row import Row, Ticket
+    from .row import OrderKey, Row, Ticket
 
 __all__ = ["ALONE", "Ages", "Queue", "Share"]
 
@@ -119,6 +119,14 @@ class Queue:
             self._gone.add(ticket)
             if len(self._gone) > max(_LEAST_GONE, len(self._heap) // 2):
                 self._sweep()
+
+    def place(self) -> tuple[OrderKey, int] | None:
+        """Where the first stands among those of its share; None if nobody waits, or the row sleeps."""
+        if self.row.asleep:
+            return None
+        if self._front:
+            return self._front[0].place
+        return self.head().place if self._size else None
 
     def head(self) -> Ticket:
         """The first in order. There must be one."""

@@ -88,8 +88,8 @@ class Row:
 
     __slots__ = (
         "admitted", "ages", "asleep", "bar", "claimed", "estimate", "flying", "gate", "gauges", "hard", "ledger",
-        "model", "pace", "pushed_back", "queues", "recent", "reserves_max_tokens", "resting", "turn",
-        "wakes_at", "window",
+        "model", "pace", "pushed_back", "queues", "recent", "reserves_max_tokens", "turn", "wakes_at",
+        "window",
     )  # fmt: skip
 
     def __init__(self, model: str, gauges: tuple[Gauge, ...], *, window: InFlightWindow | None = None) -> None:
@@ -113,7 +113,6 @@ class Row:
         self.wakes_at = math.inf
         self.hard = False  # whether that is so for whoever comes, however small
         self.bar: Gauge | None = None  # the limit because of which, if it is one
-        self.resting: dict[Queue, None] = {}  # queues that are not in line meanwhile
         self.claimed: dict[Gauge, Ticket] = {}  # what holds which of its calls back meanwhile
         self.add(gauges)
 
