@@ -29,7 +29,11 @@ RunStatus = Literal["done", "partial", "stopped", "cancelled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """A run began. `source` is the workflow's file, `spec` its text, `expected` how many items a task will have."""
+    """A run began. `source` is the workflow's file, `spec` its text, `options` how the command was given.
+
+    `identity` says what is asked for: a run with another one is not the same once more. `content` is whether prompts,
+    replies and values are recorded.
+    """
 
     at: float
     run: str
@@ -40,6 +44,9 @@ class RunStarted:
     seed: int | None = None
     tasks: tuple[str, ...] = ()
     waits_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    identity: str | None = None
+    content: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +106,10 @@ CallResult = Literal["ok", "pushed_back", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnded:
-    """What came of one attempt of a call. `uncertain`: it may have been paid without an answer reaching us."""
+    """What came of one attempt of a call. `uncertain`: it may have been paid without an answer reaching us.
+
+    `spent_usd` and `spent_tokens` are what budgets count for it, where that is not what it cost.
+    """
 
     at: float
     call: int
@@ -115,6 +125,19 @@ class CallEnded:
     uncertain: bool = False
     usage: Usage = Usage()
     usd: float | None = None
+    spent_usd: float | None = None
+    spent_tokens: float | None = None
+
+    @property
+    def paid_usd(self) -> float:
+        """What a budget in dollars counts for it."""
+        return (self.usd or 0.0) if self.spent_usd is None else self.spent_usd
+
+    @property
+    def paid_tokens(self) -> float:
+        """What a budget in tokens counts for it."""
+        used = (self.usage.input_tokens or 0) + (self.usage.output_tokens or 0)
+        return used if self.spent_tokens is None else self.spent_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

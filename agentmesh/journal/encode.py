@@ -82,7 +82,7 @@ def without_content(event: Event) -> Event:
     """The event without prompts, replies, inputs and values, and without error texts that may quote them."""
     match event:
         case RunStarted():
-            return replace(event, inputs={}, spec=None)
+            return replace(event, inputs={}, spec=None, content=False)
         case RunResumed():
             return replace(event, spec=None)
         case ToolEnded():

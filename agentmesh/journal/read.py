@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ..errors import UserError
-from ..events import Event, RunStatus
+from ..events import EVENT_TYPES, Event, RunStatus
 from .encode import KIND_NUMBERS, decode
 from .format import RUNS_FOLDER, open_to_read, readable
 from .ids import run_time
@@ -21,6 +21,7 @@ from .tally import TALLY_COLUMNS, Tally
 __all__ = ["RunFile", "RunSummary", "find_run", "list_runs"]
 
 _SLICE = 1000
+_SKELETON_SLICE = 50_000  # rows without their bodies
 _SHOWN_CANDIDATES = 8
 
 
@@ -94,6 +95,33 @@ class RunFile:
                     yield number, decode(kind, codec, body)
                 except Exception as error:  # noqa: BLE001 - one bad record never hides the good ones: it is counted
                     self.unreadable[number] = f"{type(error).__name__}: {error}"
+
+    def skeleton(self, *kinds: type[Any]) -> Iterator[tuple[int, type[Any], str, int | None]]:
+        """Of each event of these kinds its number, kind, address and attempt, in order, without reading bodies."""
+        wanted = ",".join(str(KIND_NUMBERS[kind]) for kind in kinds)
+        query = "SELECT id, kind, task, attempt FROM event WHERE id > ? AND id <= ?"
+        query += f" AND kind IN ({wanted}) ORDER BY id"
+        last = self.last()
+        for low in range(0, last, _SKELETON_SLICE):
+            for number, kind, task, attempt in self._rows(query, low, min(low + _SKELETON_SLICE, last)):
+                yield number, EVENT_TYPES[kind - 1], task, attempt
+
+    def at(self, numbers: Sequence[int]) -> Iterator[Event]:
+        """The events with these numbers, in their order."""
+        for first in range(0, len(numbers), _SLICE):
+            some = numbers[first : first + _SLICE]
+            marks = ", ".join("?" * len(some))
+            query = f"SELECT id, kind, codec, body FROM event WHERE id IN ({marks}) ORDER BY id"  # noqa: S608 - marks
+            for number, kind, codec, body in self._rows(query, *some):
+                try:
+                    yield decode(kind, codec, body)
+                except Exception as error:  # noqa: BLE001 - as in `events`
+                    self.unreadable[number] = f"{type(error).__name__}: {error}"
+
+    def last_at(self) -> float:
+        """When the newest record was made, in seconds since 1970; 0 when there is none."""
+        rows = self._rows("SELECT at FROM event ORDER BY id DESC LIMIT 1")
+        return float(rows[0][0]) if rows else 0.0
 
     def last(self) -> int:
         """The number of the newest record; 0 when there is none."""

@@ -16,7 +16,6 @@ from ..events import (
     TaskEnded,
     TaskReopened,
 )
-from ..messages import digest
 from ..outcome import Usage
 
 __all__ = ["TALLY_COLUMNS", "Tally"]
@@ -27,9 +26,9 @@ class Tally:
     """What is known of a run after the event with the number `last`.
 
     `began` and `ended` are seconds since 1970; `usd` sums what had a price, and `unpriced` counts the answered calls
-    that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `inputs` is
-    a hash of what the run was given, `call` the highest number of a call. `seconds` are those of all processes that
-    have ended in order, `resumes` how often another one went on.
+    that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `identity`
+    says what was asked for, `call` the highest number of a call. `seconds` are those of all processes that
+    have ended in order, `resumes` how often another one went on; `spent_usd` and `spent_tokens` are what budgets count.
     """
 
     last: int = 0
@@ -55,7 +54,9 @@ class Tally:
     reasoning_tokens: int | None = None
     call: int = 0
     resumes: int = 0
-    inputs: str | None = None
+    identity: str | None = None
+    spent_usd: float = 0.0
+    spent_tokens: float = 0.0
 
     @property
     def usage(self) -> Usage:
@@ -74,6 +75,8 @@ class Tally:
             case CallEnded():
                 self._note(self.usage + event.usage)
                 self.usd += event.usd or 0.0
+                self.spent_usd += event.paid_usd
+                self.spent_tokens += event.paid_tokens
                 self.unpriced += event.usd is None and event.result == "ok"
             case TaskAdded():
                 self.added += 1
@@ -84,7 +87,7 @@ class Tally:
             case RunStarted():
                 self.name, self.began = _text(event.name), event.at
                 self.source = None if event.source is None else _text(event.source)
-                self.inputs = digest(event.inputs, length=16)
+                self.identity = event.identity
             case RunResumed():
                 self.status, self.ended, self.seconds = None, None, event.seconds
                 self.resumes += 1

@@ -1,0 +1,237 @@
+"""What earlier processes of a run have found: how tasks ended, what models and tools answered, what was in flight.
+
+How a task ended is read at once, since a resume asks for it task by task in the event loop. Of calls only the numbers
+of their records are kept: the answers are read when a task is performed again, which is the exception.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from ..errors import ErrorInfo
+from ..events import (
+    CallEnded,
+    CallIntent,
+    CollectionClosed,
+    Event,
+    MatchEnded,
+    RunResumed,
+    RunStarted,
+    TaskAdded,
+    TaskEnded,
+    TaskReopened,
+    ToolEnded,
+)
+from ..outcome import Address, Outcome, Usage
+from .read import RunFile
+from .tally import Tally
+
+__all__ = ["Answers", "Past"]
+
+_CALLS = (CallIntent, CallEnded, ToolEnded)
+
+
+@dataclass(slots=True)
+class Answers:
+    """What was answered at one address: replies by the key of the call, results of tools, keys whose call is open."""
+
+    replies: dict[str, deque[CallEnded]] = field(default_factory=dict)
+    tools: dict[tuple[str, str, str], ToolEnded] = field(default_factory=dict)
+    uncertain: set[str] = field(default_factory=set)
+
+
+class Past:
+    """The records of a run up to now. Made by `Past.read`, which blocks; `close` gives the file back.
+
+    With `failed`, tasks that failed are not found, so that they are performed again, and so is what was skipped for
+    them. `fails_uncertain` says that calls which were in flight are not sent again.
+    """
+
+    def __init__(self, file: RunFile, tally: Tally, *, failed: bool, fails_uncertain: bool) -> None:
+        self.run_id = file.run_id
+        self.path = file.path
+        self.tally = tally
+        self.started: RunStarted
+        self.spec: str | None = None
+        self.seconds = 0.0
+        self.matches: dict[str, list[MatchEnded]] = {}
+        self.uncertain: list[CallIntent] = []
+        self.fails_uncertain = fails_uncertain
+        self._failed = failed
+        self._file = file
+        self._reading = threading.Lock()
+        self._added: set[str] = set()
+        self._closed: dict[str, int] = {}
+        self._ended: dict[str, TaskEnded] = {}
+        self._records: dict[str, list[int]] = {}  # of calls and tools, by address
+        self._open: set[tuple[int, int]] = set()  # calls and attempts whose end is not recorded
+
+    def __repr__(self) -> str:
+        return f"<Past of {self.run_id}: {len(self._ended)} tasks ended, {len(self.uncertain)} calls uncertain>"
+
+    @classmethod
+    def read(cls, path: Path, *, failed: bool = False, fails_uncertain: bool = False) -> Self:
+        """Read a run's file, which nobody else may be writing. Raises UserError for a damaged one."""
+        file = RunFile.open(path)
+        try:
+            past = cls(file, file.tally(), failed=failed, fails_uncertain=fails_uncertain)
+            past._read_ends()
+            past._read_skeleton()
+        except BaseException:
+            file.close()
+            raise
+        return past
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    # --- reading
+
+    def _read_ends(self) -> None:
+        first: RunStarted | RunResumed | None = None
+        for _, event in self._file.events(RunStarted, RunResumed, TaskEnded, TaskReopened, MatchEnded):
+            match event:
+                case RunStarted():
+                    self.started = first = event
+                    self.spec = event.spec
+                case RunResumed():
+                    first = event
+                    self.spec = event.spec or self.spec
+                    self.seconds = event.seconds
+                case TaskEnded(outcome=outcome):
+                    self._ended[str(outcome.address)] = event
+                case TaskReopened(address=address):
+                    self._ended.pop(address, None)
+                case MatchEnded(address=address):
+                    self.matches.setdefault(address.partition("/")[0], []).append(event)
+                case _:
+                    pass
+        if self.tally.status is not None and self.tally.seconds is not None:
+            self.seconds = self.tally.seconds
+        elif first is not None:  # it was killed: it has lived until its last record, unless the clock was set back
+            self.seconds += max(0.0, self._file.last_at() - first.at)
+
+    def _read_skeleton(self) -> None:
+        begun: Counter[tuple[str, int | None]] = Counter()
+        for number, kind, address, attempt in self._file.skeleton(TaskAdded, CollectionClosed, *_CALLS):
+            if kind is TaskAdded:
+                self._added.add(address)
+            elif kind is CollectionClosed:
+                self._closed[address] = number
+            else:
+                self._records.setdefault(address, []).append(number)
+                begun[address, attempt] += (kind is CallIntent) - (kind is CallEnded)
+        for address in dict.fromkeys(address for (address, _), count in begun.items() if count > 0):
+            intents = {}
+            for event in self._file.at(self._records[address]):
+                match event:
+                    case CallIntent():
+                        intents[event.call, event.attempt] = event
+                    case CallEnded():
+                        intents.pop((event.call, event.attempt), None)
+            self.uncertain += intents.values()
+        self._open = {(intent.call, intent.attempt) for intent in self.uncertain}
+
+    # --- tasks
+
+    def recall(self, address: Address, asked: str | None) -> Outcome | None:
+        """How a task that was asked just this has ended; None if it is to be performed."""
+        ended = self._ended.get(str(address))
+        if ended is None or asked is None or ended.asked != asked:
+            return None
+        outcome = ended.outcome
+        if outcome.state == "cancelled" or (outcome.ok and not self.started.content):
+            return None
+        if outcome.error is not None and not outcome.ok and self._failed:
+            return None
+        return outcome
+
+    def knows(self, event: Event, *, recalled: bool = False) -> bool:
+        """Whether an event is recorded already; `recalled` says that a task's end was taken from here."""
+        match event:
+            case TaskAdded():
+                return str(Address(event.task, event.key, event.sample)) in self._added
+            case CollectionClosed():
+                return event.task in self._closed
+            case TaskEnded(outcome=outcome):
+                before = self._ended.get(str(outcome.address))
+                same = before is not None and before.outcome.state == outcome.state
+                return same and (recalled or _is_consequence(outcome))
+        return False
+
+    def reopen(self, address: str, at: float) -> TaskReopened | None:
+        """A task is performed again: what takes back its earlier end, if there was one."""
+        before = self._ended.pop(address, None)
+        return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
+
+    @property
+    def finished(self) -> int:
+        """How many tasks have ended."""
+        return len(self._ended)
+
+    # --- calls
+
+    def has_answers(self, address: str) -> bool:
+        """Whether anything was asked at an address."""
+        return address in self._records
+
+    def answers(self, address: str) -> Answers:
+        """What was answered at an address. Blocks. Raises UserError for a damaged file."""
+        found = Answers()
+        before = self._ended.get(address)
+        if before is not None and self._failed and not before.outcome.ok:
+            return found  # with the same answers it would fail again
+        keys: dict[tuple[int, int], str | None] = {}
+        with self._reading:
+            events = list(self._file.at(self._records.get(address, ())))
+        for event in events:
+            match event:
+                case CallIntent():
+                    keys[event.call, event.attempt] = event.key
+                    if event.key is not None and (event.call, event.attempt) in self._open:
+                        found.uncertain.add(event.key)
+                case CallEnded(reply=reply):
+                    key = keys.get((event.call, event.attempt))
+                    if key is not None and reply is not None:
+                        found.replies.setdefault(key, deque()).append(event)
+                case ToolEnded():
+                    found.tools[event.call_id, event.name, event.arguments] = event
+        return found
+
+    def ends_of_uncertain(self, at: float) -> list[CallEnded]:
+        """The calls that were in flight when the last process ended, as having ended: paid, as far as one can know."""
+        error = ErrorInfo("connection", "the process ended while this call was in flight", retryable=True)
+        return [
+            CallEnded(
+                at=at, call=one.call, attempt=one.attempt, address=one.address, agent=one.agent, account=one.account,
+                model=one.model, result="failed", seconds=max(0.0, at - one.at), error=error, uncertain=True,
+                usage=Usage(calls=1, uncertain=1), usd=0.0, spent_usd=one.reserved_usd,
+                spent_tokens=one.reserved_tokens,
+            )
+            for one in self.uncertain
+        ]  # fmt: skip
+
+    # --- money
+
+    def spent(self, *, task: str | None = None, agent: str | None = None) -> tuple[float, float, float]:
+        """What budgets count so far, in dollars, tokens and calls: of the run, of a task or of an agent. Blocks."""
+        if task is None and agent is None:
+            return self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls)
+        usd = tokens = calls = 0.0
+        with self._reading:
+            for _, event in self._file.events(CallEnded, under=task):
+                assert isinstance(event, CallEnded)
+                if agent is None or event.agent == agent:
+                    usd, tokens, calls = usd + event.paid_usd, tokens + event.paid_tokens, calls + event.usage.calls
+        return usd, tokens, calls
+
+
+def _is_consequence(outcome: Outcome) -> bool:
+    """Whether a task has ended because of others: nobody has performed it."""
+    return outcome.error is not None and outcome.error.kind == "dependency"
+
