@@ -23,7 +23,7 @@ _FRAME_TOKENS, _TOOLS_TOKENS = 10, 500  # of a chat template for each message, a
 class Asking:
     """One call. `most_input` is in tokens, 0 where no budget counts them.
 
-    `tried` are its attempts so far, `pushes` the push-backs since the last one; `lowered` says that a provider has
+    `key` is what it is found by, None where nobody looks. `tried` are its attempts so far, `pushes` the push-backs since the last one; `lowered` says that a provider has
     found it too large, and that it asks for fewer max_tokens since then.
     """
 
@@ -34,19 +34,21 @@ class Asking:
     caller: Caller
     on_text: Callable[[str], None] | None
     number: int
+    key: str | None = None
     tried: int = 0
     pushes: int = 0
     lowered: bool = False
 
 
 def begin(
-    request: Request, caller: Caller, *, on_text: Callable[[str], None] | None, model: ResolvedModel, dialect: Dialect
-) -> Asking:
+    request: Request, caller: Caller, *, on_text: Callable[[str], None] | None, model: ResolvedModel, dialect: Dialect,
+    key: str | None = None,
+) -> Asking:  # fmt: skip
     """The call of a request to this model. Raises CallFailed where a dollar budget meets a price that nobody knows."""
     request = _bounded(request, caller, model=model, stream=on_text is not None)
     wire, characters = dialect.encode(request, model.quirks), request.text_length()
     most_input = _most_input_tokens(request, wire, characters) if caller.budgets.bound_size else 0
-    return Asking(request, wire, characters, most_input, caller, on_text, caller.number())
+    return Asking(request, wire, characters, most_input, caller, on_text, caller.number(), key)
 
 
 def _bounded(request: Request, caller: Caller, *, model: ResolvedModel, stream: bool) -> Request:

@@ -130,14 +130,17 @@ _UNITS = ("usd", "tokens", "calls")
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """What one attempt holds of every budget that it counts against."""
+    """What one attempt holds of every budget that it counts against; `paid`, in dollars and tokens, once settled."""
 
     budgets: tuple[Budget, ...]
     need: tuple[float, float, float]
+    paid: tuple[float | None, float | None] = (None, None)
 
     def settle(self, *, usd: float = 0.0, tokens: float = 0.0, calls: float = 1.0) -> None:
         """Replace the reservation by what the attempt really cost."""
         budgets, self.budgets = self.budgets, ()
+        if budgets:
+            self.paid = usd, tokens
         for budget in budgets:
             budget.hold(self.need, -1.0)
             budget.spend((usd, tokens, calls))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
@@ -13,9 +14,10 @@ from ..errors import ErrorKind, UserError
 from ..events import Emit
 from ..limits.admission import OrderKey
 from ..limits.queue import ALONE, Share
-from ..messages import Finish
+from ..messages import Finish, Request
 from ..outcome import Usage
 from .budget import Budgets
+from .known import Known, request_key
 
 __all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally", "check_weight"]
 
@@ -113,7 +115,8 @@ class Caller:
 
     `kind` groups calls whose replies are of like length (a task's name); `order` is their place in the lane; `number`
     gives the next call number of the run; `durable` waits until everything emitted so far is on disk; once `halted`
-    says so, nothing new is sent. `share` is on whose behalf it waits in the lane.
+    says so, nothing new is sent. `share` is on whose behalf it waits in the lane. `known` are asked for an answer before
+    a model is; `keys` counts what was asked where, None if nobody wants to find it again; `sample` is which of several.
     """
 
     address: str
@@ -132,3 +135,15 @@ class Caller:
     keep_content: bool = True
     halted: Callable[[], bool] = lambda: False
     share: Share = ALONE
+    known: Sequence[Known] = ()
+    keys: Counter[tuple[str, str]] | None = None
+    sample: int | None = None
+
+    def key_of(self, request: Request) -> str | None:
+        """What this request is found by, and the next one that is just the same by another key."""
+        if self.keys is None:
+            return None
+        key = request_key(request, sample=self.sample)
+        self.keys[self.address, key] += 1
+        number = self.keys[self.address, key]
+        return key if number == 1 else f"{key}~{number}"

@@ -76,16 +76,24 @@ class Endpoint:
         """Why it serves no calls now; None if it does. It serves again at the instant that the provider told."""
         return None if self._stop is None or self._stop.is_over else self._stop.error
 
+    def key_of(self, key: str | None) -> str | None:
+        """What a request is found by that was asked of this model, whichever account has served it."""
+        return None if key is None else f"{self.model.provider}/{self.model.model} {key}"
+
     async def call(
         self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None,
-        guest: object | None = None,
+        guest: object | None = None, key: str | None = None,
     ) -> Reply:  # fmt: skip
         """Ask, until there is a reply or no hope of one. `on_text` makes it a stream and gets its pieces.
+
+        `key` is what the request is found by, whoever serves it.
 
         Raises CallFailed; BudgetExceeded when a budget has no room for the next attempt; Elsewhere when the lane was
         told to send this `guest` on before the first attempt.
         """
-        asking = begin(request, caller, on_text=on_text, model=self.model, dialect=self._dialect)
+        asking = begin(
+            request, caller, on_text=on_text, model=self.model, dialect=self._dialect, key=self.key_of(key)
+        )  # fmt: skip
         caller.tally.model = self.name
         ticket: Ticket | None = None
         while True:
@@ -164,7 +172,8 @@ class Endpoint:
                 CallIntent(
                     at=wall(), call=asking.number, attempt=asking.tried + 1, address=caller.address,
                     agent=caller.agent, account=self.lane.account, model=self.model.model, waited=waited,
-                    request=asking.request if caller.keep_content else None,
+                    request=asking.request if caller.keep_content else None, key=asking.key,
+                    reserved_usd=reservation.need[0], reserved_tokens=reservation.need[1],
                 )
             )  # fmt: skip
             await caller.durable()
@@ -185,7 +194,7 @@ class Endpoint:
             usd = result.usd(self.model.prices, at=wall())
             frozen = self._settle(asking, result, ticket)
             result.settle(reservation, usd=usd)
-            self._record(asking, result, usd=usd, seconds=seconds)
+            self._record(asking, result, reservation, usd=usd, seconds=seconds)
             self._tell_frozen(asking, result, frozen)
         return result
 
@@ -270,7 +279,9 @@ class Endpoint:
             self.lane.settle(ticket, outcome="load" if refusal is not None and refusal.load else "ignored")
         return Frozen()
 
-    def _record(self, asking: Asking, result: Result, *, usd: float | None, seconds: float) -> None:
+    def _record(
+        self, asking: Asking, result: Result, reservation: Reservation, *, usd: float | None, seconds: float
+    ) -> None:  # fmt: skip
         caller, usage, pushed = asking.caller, result.usage, result.pushed_back
         if result.reply is not None:
             caller.tally.finish = result.reply.finish
@@ -282,7 +293,8 @@ class Endpoint:
                 account=self.lane.account, model=self.model.model, seconds=seconds, usage=usage, usd=usd,
                 result="ok" if result.reply else "pushed_back" if pushed else "failed",
                 reply=result.reply if caller.keep_content else None,
-                error=result.refusal.error if result.refusal else None, uncertain=result.uncertain,
+                error=result.refusal.error if result.refusal else None, uncertain=result.uncertain, spent_usd=reservation.paid[0],
+                spent_tokens=reservation.paid[1],
             )
         )  # fmt: skip
 

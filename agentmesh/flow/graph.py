@@ -54,11 +54,12 @@ class Node:
 
     `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
     its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
+    `recalled` says that its outcome was found and not performed.
     """
 
     __slots__ = (
         "address", "collections", "dependents", "history", "id", "lane", "missing", "needs", "outcome", "path",
-        "payload", "priority", "requires", "share", "state",
+        "payload", "priority", "recalled", "requires", "share", "state",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class Node:
         self.dependents: list[Node] | None = None
         self.collections: tuple[Collection, ...] = ()
         self.outcome: Outcome | None = None
+        self.recalled = False
 
     def __repr__(self) -> str:
         return f"<Node {self.address} {self.state}>"
@@ -91,14 +93,19 @@ class Node:
     def ended(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def stands_on_recalled(self) -> bool:
+        """Whether everything that it depends on was found, so that it would be asked what it was asked before."""
+        return all(need.recalled for need in self.needs) and all(group.recalled for group, _ in self.requires)
+
 
 class Collection:
     """The items of one task, growing until it is closed. It has ended when it is closed and all of its items have.
 
-    `path` is that of its reader with the longest way to go: what joins has at least as long a one before it.
+    `found` of them were not performed. `path` is that of its reader with the longest way to go: what joins has at least as long a one before it.
     """
 
-    __slots__ = ("dependents", "ended", "members", "name", "on_complete", "on_item", "open", "path", "succeeded")
+    __slots__ = ("dependents", "ended", "found", "members", "name", "on_complete", "on_item", "open", "path", "succeeded")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -106,6 +113,7 @@ class Collection:
         self.open = True
         self.path = 0.0
         self.ended = 0
+        self.found = 0
         self.succeeded = 0
         self.dependents: list[Node] = []
         self.on_item: list[Callable[[Node], None]] = []
@@ -118,3 +126,8 @@ class Collection:
     @property
     def complete(self) -> bool:
         return not self.open and self.ended == len(self.members)
+
+    @property
+    def recalled(self) -> bool:
+        """Whether it is complete, and nothing in it was performed."""
+        return self.complete and self.found == len(self.members)

@@ -37,15 +37,16 @@ class Runner:
     """Runs one graph in `tasks`, a task group of the caller.
 
     `perform` does one task and returns its outcome, or None if the run stops before the task could end; it must not
-    raise for a task's failure. `room` gives the live tasks that each share of a lane may have, `spare` how many more of
-    those that are more urgent than what fills that room. `on_ended` hears of every end, once; those in `on_stopped`
-    that it stops, and again when nothing is live any more.
+    raise for a task's failure. `recall` is asked first, when a task is ready: one whose outcome is known already is not
+    performed. `room` gives the live tasks that each share of a lane may have, `spare` how many more of those that are
+    more urgent than what fills that room. `on_ended` hears of every end, once; those in `on_stopped` that it stops, and
+    again when nothing is live any more.
     """
 
     def __init__(
         self, tasks: anyio.abc.TaskGroup, *, perform: Callable[[Node], Awaitable[Outcome | None]],
         room: Callable[[str], float], on_ended: Callable[[Node], None],
-        spare: Callable[[str], float] = lambda lane: 0.0,
+        spare: Callable[[str], float] = lambda lane: 0.0, recall: Callable[[Node], Outcome | None] = lambda node: None,
     ) -> None:  # fmt: skip
         self.state = FlowState()
         self.stopping = False
@@ -54,6 +55,7 @@ class Runner:
         self._perform = perform
         self._room = room
         self._spare = spare
+        self._recall = recall
         self._on_ended = on_ended
         self._backlogs: dict[str, dict[str, Backlog]] = {}  # by lane and share
         self.on_stopped: list[Callable[[], None]] = []
@@ -151,6 +153,10 @@ class Runner:
                     case Complete(collection):
                         for complete in collection.on_complete:
                             complete()
+                    case Ready(node) if (outcome := self._recall(node)) is not None:
+                        node.recalled = True
+                        self.state.start(node)
+                        self._instructions.extend(self.state.end(node, outcome))
                     case Ready(node):
                         self._backlog(node).add(node)
                         lanes.add(node.lane)

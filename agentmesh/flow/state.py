@@ -161,6 +161,7 @@ class FlowState:
             group.members.append(node)
             if node.ended:
                 group.ended += 1
+                group.found += node.recalled
                 group.succeeded += _succeeded(node)
             else:
                 node.collections += (group,)
@@ -226,6 +227,7 @@ class FlowState:
         node.dependents = None
         for group in node.collections:
             group.ended += 1
+            group.found += node.recalled
             group.succeeded += _succeeded(node)
             if group.complete:
                 self._count_off_collection(group, touched, instructions)
