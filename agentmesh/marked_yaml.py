@@ -25,7 +25,7 @@ from ruamel.yaml.reader import ReaderError
 from .errors import InputProblems, Problem
 from .explain import explain
 
-__all__ = ["MarkedYaml", "did_you_mean", "load_yaml", "path_text", "plain_scalar"]
+__all__ = ["MarkedYaml", "changed_parts", "did_you_mean", "load_yaml", "path_text", "plain_scalar"]
 
 Path = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
@@ -38,6 +38,24 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean '{by_lower[found[0]]}'?" if found else None
+
+
+def changed_parts(before: str, after: str) -> tuple[str, ...]:
+    """What is not the same in two versions of a file, two levels deep: `tasks.review`, `agents.critic (new)`.
+
+    Raises InputProblems for a version that is no YAML.
+    """
+    old, new = (_two_levels(load_yaml(text, file="").data) for text in (before, after))
+    changed = [name for name in new if name in old and new[name] != old[name]]
+    return (*changed, *(f"{name} (new)" for name in new if name not in old),
+            *(f"{name} (gone)" for name in old if name not in new))  # fmt: skip
+
+
+def _two_levels(data: Any) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for name, value in (data or {}).items():
+        parts |= {f"{name}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {name: value}
+    return parts
 
 
 def path_text(path: Sequence[str | int]) -> str | None:

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import anyio
 
 from ..client.caller import Caller, Halted
+from ..clock import monotonic, wall
 from ..errors import BudgetExceeded, CallFailed, ErrorInfo
+from ..events import ToolEnded
 from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
 from .context import Context
 from .output import InvalidOutput, OutputType
@@ -64,7 +66,7 @@ async def run_turns(
                 )
             rounds += 1
             messages.append(reply.as_message())
-            messages += await _perform_all(tools, reply.tool_calls, context)
+            messages += await _perform_all(tools, reply.tool_calls, caller=caller, context=context)
             continue
         if turns.output is None:
             return reply.text
@@ -107,14 +109,16 @@ def refuse_unusable(reply: Reply, *, structured: bool) -> None:
             )  # fmt: skip
 
 
-async def _perform_all(tools: dict[str, Tool], calls: tuple[ToolCall, ...], context: Context) -> list[Message]:
+async def _perform_all(
+    tools: dict[str, Tool], calls: tuple[ToolCall, ...], *, caller: Caller, context: Context
+) -> list[Message]:
     """All calls of one turn at once; their answers in the order of the calls."""
     answers: list[Message | None] = [None] * len(calls)
     over: list[BudgetExceeded | Halted] = []
 
     async def perform(index: int, one: ToolCall) -> None:
         try:
-            answers[index] = await perform_tool(tools, one, context)
+            answers[index] = await _perform_one(tools, one, caller=caller, context=context)
         except (BudgetExceeded, Halted) as error:
             over.append(error)  # raised below, as itself rather than inside a group
 
@@ -124,6 +128,23 @@ async def _perform_all(tools: dict[str, Tool], calls: tuple[ToolCall, ...], cont
     if over:
         raise over[0]
     return [answer for answer in answers if answer is not None]
+
+
+async def _perform_one(tools: dict[str, Tool], call: ToolCall, *, caller: Caller, context: Context) -> Message:
+    """One call of a tool, and a record of what it gave: a tool that has done its work is not asked to do it again."""
+    tools_known = caller.known_tools
+    known = None if tools_known is None else await tools_known.tool(call, address=caller.address)
+    if known is not None:
+        return Message("tool", known.result, tool_call_id=call.id, is_error=known.is_error)
+    began = monotonic()
+    answer = await perform_tool(tools, call, context)
+    caller.emit(
+        ToolEnded(
+            at=wall(), address=caller.address, call_id=call.id, name=call.name, arguments=call.arguments,
+            result=answer.text, is_error=answer.is_error, seconds=monotonic() - began,
+        )
+    )  # fmt: skip
+    return answer
 
 
 def _repair(error: InvalidOutput) -> str:

@@ -84,6 +84,10 @@ class OutputType:
         definitions = {"$defs": self.schema["$defs"]} if "$defs" in self.schema else {}
         return {**self.schema["properties"]["value"], **definitions}
 
+    def revive(self, value: Any) -> Any:
+        """The value that was written as this JSON. Raises pydantic.ValidationError where it does not fit."""
+        return value if self._adapter is None else self._adapter.validate_python(value)
+
     def validate(self, reply: Any) -> Any:
         """The value that a reply (its text, or data) holds: plain data, or an instance of the Python type.
 

@@ -21,7 +21,7 @@ from ..errors import BudgetExceeded, UserError
 from ..messages import Message, ToolCall, ToolSpec
 from .context import Context
 
-__all__ = ["Tool", "as_tool", "call_function", "is_context", "parameter_types", "perform_tool", "tool"]
+__all__ = ["Tool", "as_tool", "call_function", "is_context", "parameter_types", "perform_tool", "return_type", "tool"]
 
 _ATTEMPTS = 3  # of a tool that says that it is idempotent
 
@@ -122,6 +122,14 @@ def parameter_types(function: Callable[..., Any]) -> dict[str, Any]:
     written = {name: hint for name, hint in getattr(typed, "__annotations__", {}).items() if name != "return"}
     holder: Any = types.SimpleNamespace(__annotations__=written)
     return get_type_hints(holder, globalns=getattr(typed, "__globals__", {}), include_extras=True)
+
+
+def return_type(function: Callable[..., Any] | None) -> Any:
+    """The type that a function says it returns; None where it says nothing, or nothing that can be looked up."""
+    try:
+        return get_type_hints(inspect.unwrap(function)).get("return") if function is not None else None
+    except (NameError, TypeError, AttributeError):
+        return None
 
 
 def is_context(hint: Any) -> bool:

@@ -21,9 +21,9 @@ _FRAME_TOKENS, _TOOLS_TOKENS = 10, 500  # of a chat template for each message, a
 
 @dataclass(eq=False, slots=True)
 class Asking:
-    """One call. `most_input` is in tokens, 0 where no budget counts them.
+    """One call. `most_input` is in tokens, 0 where no budget counts them; `key` what it is found by, if anybody looks.
 
-    `key` is what it is found by, None where nobody looks. `tried` are its attempts so far, `pushes` the push-backs since the last one; `lowered` says that a provider has
+    `tried` are its attempts so far, `pushes` the push-backs since the last one; `lowered` says that a provider has
     found it too large, and that it asks for fewer max_tokens since then.
     """
 

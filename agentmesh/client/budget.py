@@ -76,6 +76,11 @@ class Budget:
         if self._began is None:
             self._began = monotonic()
 
+    def carry(self, spent: tuple[float, float, float], *, seconds: float = 0.0) -> None:
+        """Count what earlier processes of the run have spent: dollars, tokens and calls, and the time they took."""
+        self.spend(spent)
+        self._began = monotonic() - seconds
+
     def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:
         """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
         if self.time is not None and self._began is not None and self.time_left <= _EPSILON:

@@ -17,7 +17,7 @@ from ..limits.queue import ALONE, Share
 from ..messages import Finish, Request
 from ..outcome import Usage
 from .budget import Budgets
-from .known import Known, request_key
+from .known import Known, KnownTools, request_key
 
 __all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally", "check_weight"]
 
@@ -94,7 +94,10 @@ class Stopwatch:
 
 @dataclass(eq=False, slots=True)
 class Tally:
-    """What a task's calls have cost so far. `usd` is None once a price was unknown; `calls` are their numbers."""
+    """What a task's calls have cost so far. `usd` is None once a price was unknown; `calls` are their numbers.
+
+    `keys` counts what was asked where.
+    """
 
     usage: Usage = Usage()
     usd: float | None = 0.0
@@ -102,6 +105,7 @@ class Tally:
     model: str | None = None
     finish: Finish | None = None
     calls: list[int] = field(default_factory=list)
+    keys: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, usage: Usage, usd: float | None) -> None:
         """Count one attempt."""
@@ -115,8 +119,10 @@ class Caller:
 
     `kind` groups calls whose replies are of like length (a task's name); `order` is their place in the lane; `number`
     gives the next call number of the run; `durable` waits until everything emitted so far is on disk; once `halted`
-    says so, nothing new is sent. `share` is on whose behalf it waits in the lane. `known` are asked for an answer before
-    a model is; `keys` counts what was asked where, None if nobody wants to find it again; `sample` is which of several.
+    says so, nothing new is sent. `share` is on whose behalf it waits in the lane.
+
+    `known` are asked for an answer before a model is, `known_tools` for what a tool gave; `is_kept` says that somebody
+    may look for the answer later, `sample` which of several it is.
     """
 
     address: str
@@ -136,14 +142,15 @@ class Caller:
     halted: Callable[[], bool] = lambda: False
     share: Share = ALONE
     known: Sequence[Known] = ()
-    keys: Counter[tuple[str, str]] | None = None
+    is_kept: bool = False
     sample: int | None = None
+    known_tools: KnownTools | None = None
 
     def key_of(self, request: Request) -> str | None:
         """What this request is found by, and the next one that is just the same by another key."""
-        if self.keys is None:
+        if not (self.is_kept or self.known):
             return None
         key = request_key(request, sample=self.sample)
-        self.keys[self.address, key] += 1
-        number = self.keys[self.address, key]
+        self.tally.keys[self.address, key] += 1
+        number = self.tally.keys[self.address, key]
         return key if number == 1 else f"{key}~{number}"

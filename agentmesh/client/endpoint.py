@@ -293,8 +293,8 @@ class Endpoint:
                 account=self.lane.account, model=self.model.model, seconds=seconds, usage=usage, usd=usd,
                 result="ok" if result.reply else "pushed_back" if pushed else "failed",
                 reply=result.reply if caller.keep_content else None,
-                error=result.refusal.error if result.refusal else None, uncertain=result.uncertain, spent_usd=reservation.paid[0],
-                spent_tokens=reservation.paid[1],
+                error=result.refusal.error if result.refusal else None, uncertain=result.uncertain,
+                spent_usd=reservation.paid[0], spent_tokens=reservation.paid[1],
             )
         )  # fmt: skip
 

@@ -9,10 +9,11 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from ..messages import Message, Reply, Request, Settings, ToolSpec
+from ..events import ToolEnded
+from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
 from ..outcome import Usage
 
-__all__ = ["Found", "Known", "request_key"]
+__all__ = ["Found", "Known", "KnownTools", "request_key"]
 
 _BYTES = 12  # of a key: among 10^9 calls two have the same one with a chance of 10^-11
 
@@ -35,6 +36,14 @@ class Known(Protocol):
 
         Raises CallFailed where it must not be asked.
         """
+        ...
+
+
+class KnownTools(Protocol):
+    """Who may know what tools gave: an earlier process of the run."""
+
+    async def tool(self, call: ToolCall, *, address: str) -> ToolEnded | None:
+        """What a tool gave for just this call of it, at this address; None where it has to do its work."""
         ...
 
 

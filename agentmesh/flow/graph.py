@@ -102,10 +102,22 @@ class Node:
 class Collection:
     """The items of one task, growing until it is closed. It has ended when it is closed and all of its items have.
 
-    `found` of them were not performed. `path` is that of its reader with the longest way to go: what joins has at least as long a one before it.
+    `found` of them were not performed. `path` is that of its reader with the longest way to go: what joins has at
+    least as long a one before it.
     """
 
-    __slots__ = ("dependents", "ended", "found", "members", "name", "on_complete", "on_item", "open", "path", "succeeded")
+    __slots__ = (
+        "dependents",
+        "ended",
+        "found",
+        "members",
+        "name",
+        "on_complete",
+        "on_item",
+        "open",
+        "path",
+        "succeeded",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name

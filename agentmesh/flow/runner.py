@@ -170,8 +170,8 @@ class Runner:
 
     def _tell(self, node: Node) -> None:
         self.unwanted.discard(node)
-        node.payload = None  # what it was asked with may be long, and is of no more use
         self._on_ended(node)
+        node.payload = None  # what it was asked with may be long, and is of no more use
         if (event := self._waiting_for.pop(node, None)) is not None:
             event.set()
         for collection in node.collections:

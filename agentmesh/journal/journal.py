@@ -116,6 +116,11 @@ class Journal:
             raise
         return journal
 
+    def abandon(self) -> None:
+        """Close a journal in which nothing was written, before `serve` has begun. Blocks."""
+        self._closing = True
+        self._store.close()
+
     @property
     def path(self) -> Path:
         """The run's file."""

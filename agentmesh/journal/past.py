@@ -6,8 +6,8 @@ of their records are kept: the answers are read when a task is performed again, 
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -39,13 +39,15 @@ _CALLS = (CallIntent, CallEnded, ToolEnded)
 class Answers:
     """What was answered at one address: replies by the key of the call, results of tools, keys whose call is open."""
 
-    replies: dict[str, deque[CallEnded]] = field(default_factory=dict)
+    replies: dict[str, CallEnded] = field(default_factory=dict)
     tools: dict[tuple[str, str, str], ToolEnded] = field(default_factory=dict)
     uncertain: set[str] = field(default_factory=set)
 
 
 class Past:
     """The records of a run up to now. Made by `Past.read`, which blocks; `close` gives the file back.
+
+    What blocks may be called by one thread at a time.
 
     With `failed`, tasks that failed are not found, so that they are performed again, and so is what was skipped for
     them. `fails_uncertain` says that calls which were in flight are not sent again.
@@ -58,12 +60,11 @@ class Past:
         self.started: RunStarted
         self.spec: str | None = None
         self.seconds = 0.0
-        self.matches: dict[str, list[MatchEnded]] = {}
+        self._matches: dict[str, dict[str, MatchEnded]] = {}  # by task and address
         self.uncertain: list[CallIntent] = []
         self.fails_uncertain = fails_uncertain
         self._failed = failed
         self._file = file
-        self._reading = threading.Lock()
         self._added: set[str] = set()
         self._closed: dict[str, int] = {}
         self._ended: dict[str, TaskEnded] = {}
@@ -108,7 +109,7 @@ class Past:
                 case TaskReopened(address=address):
                     self._ended.pop(address, None)
                 case MatchEnded(address=address):
-                    self.matches.setdefault(address.partition("/")[0], []).append(event)
+                    self._matches.setdefault(address.partition("/")[0], {})[address] = event
                 case _:
                     pass
         if self.tally.status is not None and self.tally.seconds is not None:
@@ -158,6 +159,9 @@ class Past:
                 return str(Address(event.task, event.key, event.sample)) in self._added
             case CollectionClosed():
                 return event.task in self._closed
+            case MatchEnded(address=address):
+                before_it = self._matches.get(address.partition("/")[0], {}).get(address)
+                return before_it is not None and before_it.score == event.score
             case TaskEnded(outcome=outcome):
                 before = self._ended.get(str(outcome.address))
                 same = before is not None and before.outcome.state == outcome.state
@@ -168,6 +172,10 @@ class Past:
         """A task is performed again: what takes back its earlier end, if there was one."""
         before = self._ended.pop(address, None)
         return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
+
+    def matches_of(self, task: str) -> Sequence[MatchEnded]:
+        """The matches of a tournament that have ended, in their order."""
+        return tuple(self._matches.get(task, {}).values())
 
     @property
     def finished(self) -> int:
@@ -187,9 +195,7 @@ class Past:
         if before is not None and self._failed and not before.outcome.ok:
             return found  # with the same answers it would fail again
         keys: dict[tuple[int, int], str | None] = {}
-        with self._reading:
-            events = list(self._file.at(self._records.get(address, ())))
-        for event in events:
+        for event in self._file.at(self._records.get(address, ())):
             match event:
                 case CallIntent():
                     keys[event.call, event.attempt] = event.key
@@ -198,7 +204,7 @@ class Past:
                 case CallEnded(reply=reply):
                     key = keys.get((event.call, event.attempt))
                     if key is not None and reply is not None:
-                        found.replies.setdefault(key, deque()).append(event)
+                        found.replies[key] = event
                 case ToolEnded():
                     found.tools[event.call_id, event.name, event.arguments] = event
         return found
@@ -223,15 +229,13 @@ class Past:
         if task is None and agent is None:
             return self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls)
         usd = tokens = calls = 0.0
-        with self._reading:
-            for _, event in self._file.events(CallEnded, under=task):
-                assert isinstance(event, CallEnded)
-                if agent is None or event.agent == agent:
-                    usd, tokens, calls = usd + event.paid_usd, tokens + event.paid_tokens, calls + event.usage.calls
+        for _, event in self._file.events(CallEnded, under=task):
+            assert isinstance(event, CallEnded)
+            if agent is None or event.agent == agent:
+                usd, tokens, calls = usd + event.paid_usd, tokens + event.paid_tokens, calls + event.usage.calls
         return usd, tokens, calls
 
 
 def _is_consequence(outcome: Outcome) -> bool:
     """Whether a task has ended because of others: nobody has performed it."""
     return outcome.error is not None and outcome.error.kind == "dependency"
-

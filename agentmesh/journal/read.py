@@ -49,6 +49,9 @@ class RunSummary:
     calls: int = 0
     pushed_back: int = 0
     usd: float | None = None
+    resumes: int = 0
+    uncertain: int = 0
+    identity: str | None = None
     holder: Holder | None = None
     problem: str | None = None
 

@@ -6,6 +6,7 @@ many at a time as useful. There are no rounds: whenever one match ends, the next
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -13,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+from pydantic import TypeAdapter
 
 from ..agents.agent import Agent
 from ..agents.output import OutputType
@@ -22,15 +24,17 @@ from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import MatchEnded, Notice, Standing, StandingsChanged
 from ..flow.graph import Node
 from ..keys import Keys
+from ..messages import digest
 from ..outcome import Address
 from ..ranking import Match, Stop, Tournament, TournamentStatistics, Verdict, judge_prompt, score_of
 from ..template import Template
+from .asked import describe_agent
 from .perform import answer
 from .run import Run
 from .task import Task
 from .work import FAIL, Job, OnFailure, SkipTask, Work
 
-__all__ = ["Contest", "Matches", "contest_work", "start_contest"]
+__all__ = ["Contest", "Matches", "contest_work", "read_standings", "start_contest"]
 
 _MATCHES_AT_A_TIME = 64  # and twice the field at most: beyond that, matches in flight teach little new
 _SHOWN = 5
@@ -58,6 +62,7 @@ class Matches:
         self._last_error: ErrorInfo | None = None
         self._over: Exception | None = None
         self._told_at = -math.inf
+        self._begun: list[tuple[str, str]] = []  # pairs that an earlier process has let play
 
     def __repr__(self) -> str:
         return f"<Matches {self._tournament!r}>"
@@ -100,6 +105,8 @@ class Matches:
         Where the run stops, and nothing is in flight, there will be no more entrants: raises Halted.
         """
         criteria = self._criteria if isinstance(self._criteria, str) else self._criteria()
+        if job.run.past is not None:
+            self._begun = [(one.first, one.second) for one in job.run.past.matches_of(job.node.address.task)]
         job.run.runner.on_stopped.append(self.notify)
         try:
             await self._play_all(job, criteria)
@@ -120,7 +127,7 @@ class Matches:
             while self._over is None:
                 self._let_join(job)
                 while not self._tournament.finished and self.statistics().in_flight < self._width():
-                    match = self._tournament.next_match()
+                    match = self._again() or self._tournament.next_match()
                     if match is None:
                         break
                     group.start_soon(self._play, match, job, criteria)
@@ -130,6 +137,14 @@ class Matches:
                     self._over = Halted()
                     break
                 await self._changed.wait()
+
+    def _again(self) -> Match | None:
+        """A match that was played before, whose verdict need not be asked for: so none of those paid for is lost."""
+        pair = next((one for one in self._begun if one[0] in self._texts and one[1] in self._texts), None)
+        if pair is None:
+            return None
+        self._begun.remove(pair)
+        return self._tournament.play_again(*pair)
 
     def _let_join(self, job: Job) -> None:
         """Those who have appeared take part from now on; that there is a field, and its limit, is told at once."""
@@ -157,7 +172,7 @@ class Matches:
 
     async def _play(self, match: Match, job: Job, criteria: str) -> None:
         address = f"{job.node.address}/{match.first}+{match.second}/{match.meeting}"
-        caller = replace(job.caller, address=address)
+        caller = replace(job.caller, address=address, sample=match.meeting)
         score, error = None, None
         try:
             prompt = judge_prompt(criteria, self._texts[match.first], self._texts[match.second])
@@ -263,10 +278,35 @@ def start_contest(
             join(node)
     if field.complete:
         matches.complete()
-    node = run.add(contest_work(matches, judge), address=Address(name), priority=priority)
+    values = {key_of_node[node]: node for node in nodes}
+
+    def revive(rows: Any) -> tuple[Standing, ...]:
+        standings = read_standings(rows)
+        return tuple(replace(row, item=_value_of(values.get(row.key))) for row in standings)
+
+    asked = None
+    if run.is_kept:
+        told = [describe_agent(judge), criteria, entrant, stop and (stop.regret, stop.matches), sorted(values)]
+        asked = digest(told, length=16)
+    work = replace(contest_work(matches, judge), asked=asked, revive=revive, joins=lambda: field.recalled)
+    node = run.add(work, address=Address(name), priority=priority)
     run.runner.state.group(name, [node]).on_complete.append(matches.notify)  # who follows the changes hears of the end
     run.runner.on_stopped.append(matches.notify)
     return Contest(run, node, matches)
+
+
+def read_standings(rows: Any) -> tuple[Standing, ...]:
+    """Standings from the JSON that they were recorded as. Raises pydantic.ValidationError."""
+    return _standings().validate_python(rows)
+
+
+@functools.cache
+def _standings() -> TypeAdapter[tuple[Standing, ...]]:
+    return TypeAdapter(tuple[Standing, ...])
+
+
+def _value_of(node: Node | None) -> Any:
+    return None if node is None or node.outcome is None else node.outcome.value
 
 
 def contest_work(matches: Matches, judge: Agent[Any], *, on_failure: OnFailure = FAIL) -> Work:

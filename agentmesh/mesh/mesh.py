@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -19,19 +20,21 @@ from ..agents.agent import Agent, Call
 from ..catalog import Catalog
 from ..client.budget import Budget
 from ..client.caller import check_weight
+from ..client.known import Known
 from ..client.route import Route
 from ..client.transport import DEFAULT_TIMEOUTS, Timeouts
 from ..clock import in_thread, on_asyncio, wall
 from ..errors import RunFailed, UserError
-from ..events import Event, Notice, RunStarted
+from ..events import Event, Notice
 from ..flow.graph import Node
-from ..journal import Journal, NullJournal, new_run_id
+from ..journal import Journal, NullJournal
 from ..keys import key_of
 from ..limits.statistics import LaneStatistics
 from ..messages import Settings
 from ..outcome import Outcome
 from .endpoints import Endpoints
 from .memories import Memories
+from .recall import Begun, Resume, begin, tell_begun
 from .run import Run
 from .task import Task
 
@@ -47,6 +50,7 @@ class Mesh:
     the folder of the runs' files, None for none. `provider_files` win over those that are found elsewhere; `settings`
     hold where nearer ones say nothing; `seed` is that of its runs and of the simulated provider. `http` takes the place
     of the network (any `httpx.AsyncBaseTransport`), `event_hooks` are httpx's. `watchers` hear every event of its runs.
+    With `content=False` prompts and replies are kept out of the journal.
     What it learns of accounts in the network is kept in the user's cache folder for the next one, if it `remembers`.
 
     Leaving it waits for single calls that are under way; an exception inside cancels them.
@@ -58,12 +62,13 @@ class Mesh:
         settings: Settings | Mapping[str, Any] | None = None, seed: int | None = None,
         http: httpx.AsyncBaseTransport | None = None,
         event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        watchers: Sequence[Callable[[Event], None]] = (), remembers: bool = True,
+        watchers: Sequence[Callable[[Event], None]] = (), remembers: bool = True, content: bool = True,
     ) -> None:  # fmt: skip
         self.budget = budget
         self.catalog = catalog if catalog is not None else Catalog.load(provider_files)
         self.seed = seed
         self._journal = None if journal is None else Path(journal)
+        self._content = content
         self._settings = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         self._http, self._hooks, self._timeouts = http, event_hooks, timeouts
         self._watchers = tuple(watchers)
@@ -184,6 +189,7 @@ class Mesh:
         self, name: str, *, budget: Budget | None = None, failures: Literal["raise", "report"] = "raise",
         settings: Settings | Mapping[str, Any] | None = None, seed: int | None = None,
         started: Mapping[str, Any] | None = None, watchers: Sequence[Callable[[Event], None]] = (), weight: float = 1.0,
+        resume: bool | Resume = False, known: Sequence[Known] = (),
     ) -> AsyncIterator[Run]:  # fmt: skip
         """A run. Leaving it waits for its tasks; an exception inside cancels them, and comes out as it was raised.
 
@@ -191,50 +197,51 @@ class Mesh:
         single calls (`ask`, `map`, `stream`) are together one run of weight 1. Raises RunFailed at the end if tasks
         failed, unless `failures` is "report". `started` are more fields of its first event (source, spec, inputs,
         tasks, waits_for).
+
+        `resume` goes on with the newest unfinished run of that name, if there is one, or with the one that it names:
+        tasks that ask what was asked before are not performed again, and calls that were answered are not sent.
+        `known` may have answers to other calls.
         """
         self._check_open()
         check_weight(weight, of=f"the run {name}")
-        seed = self.seed if seed is None else seed
+        begun = await self._begin(name, started or {}, seed=self.seed if seed is None else seed, resume=resume)
         own = settings if isinstance(settings, Settings) else Settings.of(settings or {})
-        identity = new_run_id(wall())
-        journal = await self._open_journal(identity)
         run: Run | None = None
         try:
-            async with anyio.create_task_group() as group:
-                run = Run(
-                    self, name, identity=identity, journal=journal, group=group, watchers=(*self._watchers, *watchers),
-                    settings=own.over(self._settings), budget=budget, seed=seed, weight=weight,
-                )  # fmt: skip
-                self._runs.add(run)
-                self._services.start_soon(_serve_journal, journal, run)
-                run.record.emit(RunStarted(at=wall(), run=identity, name=name, seed=seed, **(started or {})))
-                self._tell_warnings()
-                yield run
-                await run.runner.wait_finished()
-        except BaseException as error:
+            with _lone_errors():
+                async with anyio.create_task_group() as group:
+                    run = Run(
+                        self, name, identity=begun.started.run, journal=begun.journal, group=group,
+                        watchers=(*self._watchers, *watchers), settings=own.over(self._settings), budget=budget,
+                        seed=begun.started.seed, weight=weight, past=begun.past, known=known,
+                    )  # fmt: skip
+                    self._runs.add(run)
+                    self._services.start_soon(_serve_journal, begun.journal, run)
+                    tell_begun(run, begun)
+                    self._tell_warnings()
+                    yield run
+                    await run.runner.wait_finished()
+        except BaseException:
             if run is not None and run.status is None:
                 run.status, run.reason = "cancelled", "an exception ended the run"
-            lone = _alone(error)
-            if lone is error:
-                raise
-            cause, context, hidden = lone.__cause__, lone.__context__, lone.__suppress_context__
-            try:
-                raise lone
-            finally:  # it comes out as it was raised, without the group that it came in
-                lone.__cause__, lone.__context__, lone.__suppress_context__ = cause, context, hidden
+            raise
         finally:
             with anyio.CancelScope(shield=True):
                 if run is not None:
                     await self._remember()
                     self._runs.discard(run)
                     run.end()
-                await journal.aclose()
+                await begun.aclose()
         assert run is not None
         if run.record.broken is not None:
             raise run.record.broken
         failed = [outcome for outcome in run.failures if outcome.state == "failed"]
         if failed and failures == "raise":
             raise RunFailed(run.id, failed)
+
+    async def _begin(self, name: str, started: Mapping[str, Any], *, seed: int | None, resume: bool | Resume) -> Begun:
+        making = partial(begin, name, self._journal, started=started, seed=seed, resume=resume, content=self._content)
+        return making() if self._journal is None and resume is False else await in_thread(making)
 
     async def _remember(self) -> None:
         """Keep what lanes know, if anything has happened there."""
@@ -250,11 +257,6 @@ class Mesh:
         run = next((run for run in self._runs if run.record.broken is None), None)
         while run is not None and self._warnings:
             run.record.emit(Notice(at=wall(), level="warning", text=self._warnings.pop(0)))
-
-    async def _open_journal(self, identity: str) -> Journal | NullJournal:
-        if self._journal is None:
-            return NullJournal()
-        return await in_thread(Journal.create, self._journal, identity)
 
     async def _open_session(self) -> Run:
         """The run that holds single calls: one for the life of the mesh, made by the first of them."""
@@ -355,6 +357,22 @@ async def _serve_journal(journal: Journal | NullJournal, run: Run) -> None:
         await journal.serve()
     except UserError as error:
         run.abort(error)
+
+
+@contextmanager
+def _lone_errors() -> Iterator[None]:
+    """An error that is alone in a group comes out as it was raised, without the group."""
+    try:
+        yield
+    except BaseException as error:
+        lone = _alone(error)
+        if lone is error:
+            raise
+        cause, context, hidden = lone.__cause__, lone.__context__, lone.__suppress_context__
+        try:
+            raise lone
+        finally:
+            lone.__cause__, lone.__context__, lone.__suppress_context__ = cause, context, hidden
 
 
 def _alone(error: BaseException) -> BaseException:

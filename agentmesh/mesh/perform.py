@@ -44,6 +44,9 @@ __all__ = ["answer", "call_python", "on_failure_of", "perform", "work_of"]
 async def perform(run: Run, node: Node) -> Outcome | None:
     """Perform a node's work. None if the run stops before it could end; a failure is an outcome, never an exception."""
     work: Work = node.payload
+    if work.joins is not None and (known := run.recalled(node)) is not None:  # now it can be said
+        node.recalled = True
+        return known
     began = monotonic()
     run.record.emit(TaskStarted(at=wall(), address=str(node.address)))
     job = _job(run, node, work)
@@ -176,7 +179,8 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
         budgets=Budgets((*work.budgets, run.budget, run.mesh.budget)), retry=work.retry or Retry(), agent=work.agent,
         timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
         tally=counted, halted=lambda: run.halted() or node in run.runner.unwanted,
-        share=run.share_of(work),
+        share=run.share_of(work), known=run.known,
+        is_kept=run.is_kept, sample=node.address.sample, known_tools=run.recall,
     )  # fmt: skip
 
     async def ask(model: str, prompt: str) -> str:

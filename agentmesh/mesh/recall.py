@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
 
 from ..client.known import Found
-from ..clock import in_thread
+from ..clock import in_thread, wall
 from ..errors import CallFailed, ErrorInfo, UserError
-from ..events import CallIntent, ToolEnded
-from ..journal import Journal, list_runs, short_id
+from ..events import CallIntent, Notice, RunResumed, RunStarted, ToolEnded
+from ..journal import Holder, Journal, NullJournal, list_runs, new_run_id, short_id
 from ..journal.past import Answers, Past
+from ..marked_yaml import changed_parts
 from ..messages import Request, ToolCall
 
-__all__ = ["OnUncertain", "Recall", "Resume", "find_unfinished", "open_again"]
+if TYPE_CHECKING:
+    from .run import Run
+
+__all__ = ["Begun", "OnUncertain", "Recall", "Resume", "begin", "find_unfinished", "open_again", "tell_begun"]
 
 OnUncertain = Literal["resend", "fail"] | Callable[[Sequence[CallIntent]], Literal["resend", "fail"]]
 """What becomes of calls that were in flight when a process ended: they may have been paid. A function is asked, in a
@@ -50,8 +58,44 @@ def find_unfinished(folder: Path, *, name: str, identity: str | None = None) -> 
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run stands on: its journal, its first event, and what there is of it already."""
+
+    journal: Journal | NullJournal
+    started: RunStarted
+    past: Past | None = None
+
+    async def aclose(self) -> None:
+        """Write what is left, and give the files back. Raises UserError when the disk refuses."""
+        try:
+            await self.journal.aclose()
+        finally:
+            if self.past is not None:
+                await in_thread(self.past.close)
+
+
+def begin(
+    name: str, folder: Path | None, *, started: Mapping[str, Any], seed: int | None, resume: bool | Resume,
+    content: bool,
+) -> Begun:  # fmt: skip
+    """A new run in that folder, or one that is gone on with, where there is one. Blocks. Raises UserError."""
+    if resume is True:
+        path = None if folder is None else find_unfinished(folder, name=name, identity=started.get("identity"))
+        resume = False if path is None else Resume(path)
+    if isinstance(resume, Resume):
+        again, past = open_again(resume, content=content)
+        first = RunStarted(at=wall(), run=past.run_id, name=name, seed=past.started.seed, **started)
+        return Begun(again, first, past)
+    first = RunStarted(at=wall(), run=new_run_id(wall()), name=name, seed=seed, **started)
+    return Begun(NullJournal() if folder is None else Journal.create(folder, first.run, content=content), first)
+
+
 def open_again(resume: Resume, *, content: bool) -> tuple[Journal, Past]:
-    """The journal of a run, to be gone on with, and what is in it. Blocks. Raises UserError; then nothing has changed."""
+    """The journal of a run, to be gone on with, and what is in it.
+
+    Blocks. Raises UserError, and then nothing has changed.
+    """
     journal = Journal.resume(resume.path, content=content)
     try:
         past = Past.read(resume.path, failed=resume.failed)
@@ -65,11 +109,51 @@ def open_again(resume: Resume, *, content: bool) -> tuple[Journal, Past]:
     return journal, past
 
 
+def tell_begun(run: Run, begun: Begun) -> None:
+    """Record that a run has begun, or that another process goes on with it."""
+    if begun.past is None:
+        run.record.emit(begun.started)
+    else:
+        _go_on(run, begun.started, past=begun.past)
+
+
+def _go_on(run: Run, started: RunStarted, *, past: Past) -> None:
+    run.record.show(started)  # who looks on has not seen it
+    spec = started.spec if started.spec != past.spec else None
+    changes = () if spec is None or past.spec is None else changed_parts(past.spec, spec)
+    at, process = wall(), str(Holder(os.getpid(), socket.gethostname()))
+    run.record.emit(
+        RunResumed(
+            at=at, run=run.id, process=process, seconds=past.seconds, uncertain=len(past.uncertain), spec=spec,
+            changes=changes,
+        )
+    )  # fmt: skip
+    for ended in past.ends_of_uncertain(at):
+        run.record.emit(ended)
+    for text in _notices(past, changes):
+        run.record.emit(Notice(at=at, level="info", text=text))
+
+
+def _notices(past: Past, changes: Sequence[str]) -> list[str]:
+    tasks, open_calls = past.finished, len(past.uncertain)
+    texts = [f"going on with run {past.run_id}: {tasks:,} {'task has' if tasks == 1 else 'tasks have'} ended"]
+    if open_calls:
+        what = "are not sent again" if past.fails_uncertain else "are sent again"
+        calls = "1 call was" if open_calls == 1 else f"{open_calls:,} calls were"
+        texts[0] += f"; {calls} in flight, may have been paid, and {what}"
+    if changes:
+        texts.append(f"the workflow has changed since: {', '.join(changes)}; what asks the same is not asked again")
+    if not past.started.content and tasks:
+        texts.append("this run keeps no content: what has ended is asked again where its answer is needed")
+    return texts
+
+
 class Recall:
     """What earlier processes of a run were answered, read when a task is performed again."""
 
     def __init__(self, past: Past) -> None:
         self._past = past
+        self._alone = anyio.CapacityLimiter(1)  # its file is read by one thread at a time
         self._answers: dict[str, Answers] = {}
 
     def __repr__(self) -> str:
@@ -100,6 +184,6 @@ class Recall:
         if not self._past.has_answers(address):
             return None
         if address not in self._answers:
-            read = await in_thread(self._past.answers, address)
+            read = await in_thread(self._past.answers, address, limiter=self._alone)
             self._answers.setdefault(address, read)
         return self._answers[address]

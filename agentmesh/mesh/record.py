@@ -10,26 +10,32 @@ from ..clock import wall
 from ..errors import UserError
 from ..events import CallEnded, CallIntent, Event, Notice, TaskEnded
 from ..journal import Journal, NullJournal
+from ..journal.past import Past
 from ..outcome import Outcome, Usage
 
 __all__ = ["Record"]
 
 
 class Record:
-    """One run's events and sums. `on_intent` hears the account of every call that leaves its lane."""
+    """One run's events and sums, which go on from those of the `past`; what that knows is not recorded again.
+
+    `on_intent` hears the account of every call that leaves its lane.
+    """
 
     def __init__(
         self, journal: Journal | NullJournal, watchers: Sequence[Callable[[Event], None]],
-        on_intent: Callable[[str], None],
+        on_intent: Callable[[str], None], past: Past | None = None,
     ) -> None:  # fmt: skip
         self.journal = journal
-        self.usage = Usage()
-        self.usd: float | None = 0.0
+        self._past = past
+        tally = None if past is None else past.tally
+        self.usage = Usage() if tally is None else tally.usage
+        self.usd: float | None = 0.0 if tally is None else None if tally.unpriced else tally.usd
         self.counts: dict[str, Counter[str]] = {}
         self.failures: list[Outcome] = []
         self.broken: UserError | None = None
         self.waiting: set[int] = set()  # numbers of calls that have not been sent yet
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1 if tally is None else tally.call + 1)
         self._watchers = tuple(watchers)
         self._on_intent = on_intent
         self._last = 0
@@ -45,7 +51,27 @@ class Record:
 
     def emit(self, event: Event) -> None:
         """Take an event: to the journal, to the watchers, into the sums."""
+        if self._past is None or not self._past.knows(event):
+            self._last = self.journal.append(event)
+        self._tell(event)
+
+    def end(self, outcome: Outcome, *, asked: str | None, recalled: bool) -> None:
+        """Take the end of a task: performed, or `recalled` from an earlier process."""
+        event = TaskEnded(at=wall(), outcome=outcome, asked=asked)
+        if self._past is not None:
+            if self._past.knows(event, recalled=recalled):
+                self._tell(event)
+                return
+            if (reopened := self._past.reopen(str(outcome.address), event.at)) is not None:
+                self._last = self.journal.append(reopened)
         self._last = self.journal.append(event)
+        self._tell(event)
+
+    def show(self, event: Event) -> None:
+        """Tell the watchers what is recorded already."""
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         match event:
             case CallIntent():
                 self.waiting.discard(event.call)

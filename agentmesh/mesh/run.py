@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -14,20 +15,24 @@ import anyio.abc
 from ..agents.agent import Agent, Call, Handle
 from ..client.budget import Budget
 from ..client.caller import Retry
+from ..client.known import Known
 from ..clock import monotonic, wall
 from ..errors import UserError
-from ..events import Event, RunEnded, RunStatus, TaskAdded, TaskEnded
+from ..events import Event, RunEnded, RunStatus, TaskAdded
 from ..flow.graph import Collection, Node, Require
 from ..flow.runner import Runner
 from ..journal import Journal, NullJournal
+from ..journal.past import Past
 from ..keys import Keys
 from ..limits.lane import LOOK_AHEAD
 from ..limits.queue import Share
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
+from .asked import asked_of, reviver_of
 from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
 from .perform import on_failure_of, perform, work_of
+from .recall import Recall
 from .record import Record
 from .task import Task
 from .work import Work, priority_number
@@ -54,7 +59,7 @@ class Run:
     def __init__(
         self, mesh: Mesh, name: str, *, identity: str, journal: Journal | NullJournal, group: anyio.abc.TaskGroup,
         watchers: Sequence[Callable[[Event], None]], settings: Settings, budget: Budget | None, seed: int | None,
-        weight: float = 1.0,
+        weight: float = 1.0, past: Past | None = None, known: Sequence[Known] = (),
     ) -> None:  # fmt: skip
         self.mesh = mesh
         self.name = name
@@ -63,13 +68,16 @@ class Run:
         self.settings = settings
         self.budget = budget
         self.seed = seed
+        self.past = past
+        self.recall = None if past is None else Recall(past)
+        self.known: tuple[Known, ...] = tuple(known) if self.recall is None else (self.recall, *known)
         self.rng = random.Random(seed)
         self.status: RunStatus | None = None
         self.reason: str | None = None
-        self.record = Record(journal, watchers, self._pull)
+        self.record = Record(journal, watchers, self._pull, past=past)
         self.runner = Runner(
             group, perform=self._perform, room=self._room, on_ended=self._on_ended,
-            spare=lambda lane: 0 if lane == PYTHON_LANE else LOOK_AHEAD,
+            spare=lambda lane: 0 if lane == PYTHON_LANE else LOOK_AHEAD, recall=self.recalled,
         )  # fmt: skip
         self._group = group
         self._keys: dict[str, Keys] = {}
@@ -77,6 +85,8 @@ class Run:
         self._began = monotonic()
         self._ended = False
         if budget is not None:
+            if past is not None:
+                budget.carry(past.spent(), seconds=past.seconds)
             budget.begin()
 
     def __repr__(self) -> str:
@@ -89,8 +99,8 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """For how long the run has been going on."""
-        return monotonic() - self._began
+        """For how long the run has been going on, in all its processes."""
+        return (0.0 if self.past is None else self.past.seconds) + monotonic() - self._began
 
     # --- tasks
 
@@ -120,6 +130,8 @@ class Run:
         single += [cast("Task[Any]", after)] if isinstance(after, Handle) else after
         self._check_own(single, *collections)
         work = work_of(call, retry=retry_of(retry), timeout=timeout, budgets=[budget] if budget else [], item=item)
+        if self.is_kept:
+            work = replace(work, asked=asked_of(call), revive=reviver_of(call))
         if on_failure != "fail":
             work = work.with_on_failure(on_failure_of(on_failure, call, work, run=self))
         need, order = require_of(require), priority if priority is not None or agent is None else agent.priority
@@ -214,8 +226,34 @@ class Run:
         return await perform(self, node)
 
     def _on_ended(self, node: Node) -> None:
-        assert node.outcome is not None
-        self.record.emit(TaskEnded(at=wall(), outcome=node.outcome))
+        outcome, work = node.outcome, node.payload
+        assert outcome is not None
+        self.record.end(outcome, asked=None if work is None else work.asked, recalled=node.recalled)
+
+    # --- going on
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what happens is recorded, so that another process can go on."""
+        return self.record.journal.path is not None
+
+    def recalled(self, node: Node) -> Outcome | None:
+        """How a task ended in an earlier process; None if it is to be performed.
+
+        It must ask what was asked then, and so must everything that it depends on.
+        """
+        work: Work = node.payload
+        if self.past is None or not node.stands_on_recalled or (work.joins is not None and not work.joins()):
+            return None
+        outcome = self.past.recall(node.address, work.asked)
+        if outcome is None:
+            return None
+        if outcome.ok and work.revive is not None:
+            try:
+                outcome = replace(outcome, value=work.revive(outcome.value))
+            except ValueError:  # the type has changed since: it is performed again
+                return None
+        return replace(outcome, item=work.item)
 
     def _room(self, lane: str) -> float:
         if lane == PYTHON_LANE:

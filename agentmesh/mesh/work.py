@@ -61,7 +61,8 @@ class Work:
     """What a node carries. `timeout` in seconds counts from admission, over all attempts; budgets innermost first.
 
     `is_call` says that the work asks models, so that its retries and its timeout are those of its calls. `weight` is
-    that of its agent, if this has a share of its own.
+    that of its agent, if this has a share of its own. `asked` is a hash of what is asked, as far as it is known before;
+    `revive` makes a value of what was recorded of one; `joins` says whether all that joins while it runs was recalled.
     """
 
     perform: Perform
@@ -74,6 +75,9 @@ class Work:
     attempt_timeout: float | None = None
     budgets: Sequence[Budget] = ()
     on_failure: OnFailure = FAIL
+    asked: str | None = None
+    revive: Callable[[Any], Any] | None = None
+    joins: Callable[[], bool] | None = None
 
     def with_on_failure(self, on_failure: OnFailure) -> Work:
         """The same work, whose failure leads to something else."""

@@ -97,8 +97,11 @@ class Pairing:
             return None
         near = self._rng.random() < 0.5
         one, other = self._near(available) if near else self._top(available)
-        first, second = self._ordered(one, other)
-        pick = Pick(first, second, self._shown_first[first, second], self._expected(one, other))
+        return self.meet(*self._ordered(one, other))
+
+    def meet(self, first: int, second: int) -> Pick:
+        """This match, counted as dispatched."""
+        pick = Pick(first, second, self._shown_first[first, second], self._expected(first, second))
         for item, rival, lead in ((first, second, 1), (second, first, -1)):
             self._information[item] += pick.information
             self._load[item] += 1

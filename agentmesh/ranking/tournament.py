@@ -91,6 +91,7 @@ class Tournament:
         self._pairing = Pairing(rng)
         self._ledger = Ledger()
         self._keys: list[str] = []
+        self._numbers: dict[str, int] = {}
         self._items: dict[str, Any] = {}
         self._judged: list[int] = []  # per entrant: matches with a verdict
         self._tried: list[int] = []  # per entrant: these and the failed ones
@@ -109,7 +110,7 @@ class Tournament:
             raise ValueError(f"an entrant called {key!r} is in the tournament already")
         if self._complete:
             raise ValueError(f"{key!r} comes too late: the entrants are complete")
-        self._pairing.join()
+        self._numbers[key] = self._pairing.join()
         self._keys.append(key)
         self._items[key] = item
         self._judged.append(0)
@@ -131,8 +132,18 @@ class Tournament:
         if self._stopped_by or self._dispatched >= allowed:
             return None
         pick = self._pairing.pick()
-        if pick is None:
+        return None if pick is None else self._start(pick)
+
+    def play_again(self, first: str, second: str) -> Match | None:
+        """The next match of this pair, which an earlier process has begun; None where no more may be started.
+
+        Raises KeyError for one who has not joined.
+        """
+        if self._stopped_by or self._dispatched >= self._allowed:
             return None
+        return self._start(self._pairing.meet(self._numbers[first], self._numbers[second]))
+
+    def _start(self, pick: Pick) -> Match:
         self._dispatched += 1
         match = Match(self._dispatched, self._keys[pick.first], self._keys[pick.second], pick.meeting)
         self._in_flight[match.number] = match, pick

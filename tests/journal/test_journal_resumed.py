@@ -148,7 +148,7 @@ async def test_an_older_file_becomes_one_of_this_version_with_all_its_sums(tmp_p
     assert {k: v for k, v in found.items() if k not in changed} == {
         k: v for k, v in expected.items() if k not in changed
     }
-    assert (found["call"], found["inputs"]) == (7, expected["inputs"])
+    assert (found["call"], found["identity"]) == (7, expected["identity"])
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     connection.close()
