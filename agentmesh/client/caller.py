@@ -16,6 +16,7 @@ from ..limits.queue import ALONE, Share
 from ..messages import Finish
 from ..outcome import Usage
 from .budget import Budgets
+from .pausing import Pause
 
 __all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally", "check_weight"]
 
@@ -113,7 +114,7 @@ class Caller:
 
     `kind` groups calls whose replies are of like length (a task's name); `order` is their place in the lane; `number`
     gives the next call number of the run; `durable` waits until everything emitted so far is on disk; once `halted`
-    says so, nothing new is sent. `share` is on whose behalf it waits in the lane.
+    says so, nothing new is sent, nor while `pause` is on. `share` is on whose behalf it waits in the lane.
     """
 
     address: str
@@ -131,4 +132,5 @@ class Caller:
     tally: Tally = field(default_factory=Tally)
     keep_content: bool = True
     halted: Callable[[], bool] = lambda: False
+    pause: Pause = field(default_factory=Pause)
     share: Share = ALONE

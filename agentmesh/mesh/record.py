@@ -28,6 +28,7 @@ class Record:
         self.counts: dict[str, Counter[str]] = {}
         self.failures: list[Outcome] = []
         self.broken: UserError | None = None
+        self.in_flight = 0  # calls
         self.waiting: set[int] = set()  # numbers of calls that have not been sent yet
         self._numbers = itertools.count(1)
         self._watchers = tuple(watchers)
@@ -48,9 +49,11 @@ class Record:
         self._last = self.journal.append(event)
         match event:
             case CallIntent():
+                self.in_flight += 1
                 self.waiting.discard(event.call)
                 self._on_intent(event.account)
             case CallEnded():  # counted here and not by task: a call that a stop cut short was sent, too
+                self.in_flight -= 1
                 self.usage += event.usage
                 self.usd = None if self.usd is None or event.usd is None else self.usd + event.usd
             case TaskEnded():
