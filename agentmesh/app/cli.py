@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
     "check": Command("workflows:check_command", "Find every mistake in a workflow before the first call."),
     "batch": Command("batch:batch_command", "Send the prompts of a JSONL file; one answer line for each."),
     "runs": Command("runs:runs_command", "List the runs that have a journal."),
-    "show": Command("runs:show_command", "Show what a run, or one of its tasks, did."),
+    "show": Command("show:show_command", "Show what a run, or one of its tasks, did."),
     "pause": Command("control:pause_command", "Send nothing new for a run until it is unpaused."),
     "unpause": Command("control:unpause_command", "Go on with a run that was paused."),
     "cancel": Command("control:cancel_command", "End a run that another process runs."),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
+from .parts import PART_TABLES
 from .tally import TALLY_COLUMNS
 
 __all__ = ["RUNS_FOLDER", "SCHEMA_VERSION", "make_tables", "migrate", "open_to_read", "readable"]
@@ -24,17 +25,18 @@ CREATE TABLE event (
 
 def make_tables(connection: sqlite3.Connection) -> None:
     """Make the tables of a new file. Raises sqlite3.Error."""
-    _at_once(connection, _RUN, _EVENT)
+    _at_once(connection, _RUN, _EVENT, *PART_TABLES)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring a file of an older version to this one. Raises sqlite3.Error, and then nothing has changed.
 
-    The row of `run` only sums up the events, and an older one lacks sums: it is thrown away and counted anew.
+    All but the events only sums them up, and older sums lack some: they are thrown away and counted anew.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:
-        _at_once(connection, "DROP TABLE run", _RUN)
+        dropped = (f"DROP TABLE IF EXISTS {table}" for table in ("run", "task", "noted"))
+        _at_once(connection, *dropped, _RUN, *PART_TABLES)
 
 
 def _at_once(connection: sqlite3.Connection, *statements: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,11 +17,14 @@ from .encode import KIND_NUMBERS, decode
 from .format import RUNS_FOLDER, open_to_read, readable
 from .ids import run_time
 from .lock import Holder, lock_holder
+from .parts import read_parts
 from .tally import TALLY_COLUMNS, Tally
 
-__all__ = ["RunFile", "RunSummary", "find_run", "list_runs"]
+__all__ = ["UNDER", "RunFile", "RunSummary", "address_span", "find_run", "list_runs", "run_files"]
 
 _SLICE = 1000
+UNDER = "(task = ? OR task >= ? AND task < ?)"
+"""Whether a record is at an address or under it, which `address_span` gives the values for."""
 _SHOWN_CANDIDATES = 8
 
 
@@ -30,6 +34,7 @@ class RunSummary:
 
     `status` is what the run said at its end, else `running` while a process writes it (`holder`), else `interrupted`;
     `unreadable` with a `problem`. `began` and `ended` are seconds since 1970; `usd` is None where a price is unknown.
+    `resumes` is how often another process went on with it.
     """
 
     id: str
@@ -47,7 +52,11 @@ class RunSummary:
     cancelled: int = 0
     calls: int = 0
     pushed_back: int = 0
+    uncertain: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     usd: float | None = None
+    resumes: int = 0
     holder: Holder | None = None
     problem: str | None = None
 
@@ -85,44 +94,75 @@ class RunFile:
         wanted = ",".join(str(KIND_NUMBERS[kind]) for kind in kinds)
         query = "SELECT id, kind, codec, body FROM event WHERE id > ? AND id <= ?"
         query += f" AND kind IN ({wanted})" if kinds else ""
-        at = (under, f"{under}/", f"{under}/") if under is not None else ()
-        query += " AND (task = ? OR substr(task, 1, length(?)) = ?)" if at else ""
+        at = () if under is None else address_span(under)
+        query += f" AND {UNDER}" if at else ""
         last = self.last()
         for low in range(after, last, slice):
-            for number, kind, codec, body in self._rows(query + " ORDER BY id", low, min(low + slice, last), *at):
-                try:
-                    yield number, decode(kind, codec, body)
-                except Exception as error:  # noqa: BLE001 - one bad record never hides the good ones: it is counted
-                    self.unreadable[number] = f"{type(error).__name__}: {error}"
+            yield from self._decoded(self.rows(query + " ORDER BY id", low, min(low + slice, last), *at))
+
+    def events_at(self, numbers: Iterable[int]) -> Iterator[tuple[int, Event]]:
+        """The events with these numbers, in this order. Raises UserError for a damaged file."""
+        wanted = iter(numbers)
+        while some := list(islice(wanted, _SLICE)):
+            marks = ",".join(map(str, some))
+            rows = self.rows(f"SELECT id, kind, codec, body FROM event WHERE id IN ({marks})")  # noqa: S608 - numbers
+            found = {row[0]: row for row in rows}
+            yield from self._decoded(found[number] for number in some if number in found)
+
+    def _decoded(self, rows: Iterable[Any]) -> Iterator[tuple[int, Event]]:
+        for number, kind, codec, body in rows:
+            try:
+                yield number, decode(kind, codec, body)
+            except Exception as error:  # noqa: BLE001 - one bad record never hides the good ones: it is counted
+                self.unreadable[number] = f"{type(error).__name__}: {error}"
 
     def last(self) -> int:
         """The number of the newest record; 0 when there is none."""
-        return int(self._rows("SELECT coalesce(max(id), 0) FROM event")[0][0])
+        return int(self.rows("SELECT coalesce(max(id), 0) FROM event")[0][0])
 
-    def tally(self) -> Tally:
-        """The run's counts as of its newest record."""
-        there = {name for _, name, *_ in self._rows("PRAGMA table_info(run)")}  # an older file has fewer
-        columns = [name for name in TALLY_COLUMNS if name in there]
-        if not columns:
-            raise UserError(f"{self.path} is no run of agentmesh")
-        rows = self._rows(f"SELECT {', '.join(columns)} FROM run")  # noqa: S608 - names of our own fields
-        tally = Tally(**dict(zip(columns, rows[0], strict=True))) if rows else Tally()
+    def tally(self, *, whole: bool = False) -> Tally:
+        """The run's counts as of its newest record. Its parts have what came after the last summary, or the `whole`."""
+        with readable(self.path):
+            self._connection.execute("BEGIN")  # one snapshot: what is summed up is either in the tables or read below
+            try:
+                tally = self._summed(whole=whole)
+            finally:
+                self._connection.execute("COMMIT")
         for number, event in self.events(after=tally.last):
             tally.add(number, event)
         return tally
 
+    def _summed(self, *, whole: bool) -> Tally:
+        """What the last summary says; nothing yet, where an older file has no parts and they are wanted."""
+        run = self._columns("run")
+        if not run:
+            raise UserError(f"{self.path} is no run of agentmesh")
+        columns = [name for name in TALLY_COLUMNS if name in run]  # an older file has fewer
+        rows = self.rows(f"SELECT {', '.join(columns)} FROM run")  # noqa: S608 - names of our own fields
+        if not rows or (whole and not self._columns("task")):
+            return Tally()
+        tally = Tally(**dict(zip(columns, rows[0], strict=True)))
+        if whole:
+            tally.parts = read_parts(self._connection)
+        return tally
+
+    def _columns(self, table: str) -> set[str]:
+        return {name for _, name, *_ in self.rows(f"PRAGMA table_info({table})")}
+
     def summary(self) -> RunSummary:
         """The run as a list of runs shows it. Raises UserError for a damaged file."""
         holder = lock_holder(self.path.with_suffix(".lock"))  # before the counts: it may end in between
-        tally = asdict(self.tally())
-        values = {field.name: tally[field.name] for field in fields(RunSummary) if field.name in tally}
+        tally = self.tally()
+        names = [field.name for field in fields(RunSummary) if field.name in TALLY_COLUMNS]
+        values: dict[str, Any] = {name: getattr(tally, name) for name in names}
         values["status"] = values["status"] or ("running" if holder else "interrupted")
         values["began"] = values["began"] or run_time(self.run_id)
-        if tally["unpriced"]:
+        if tally.unpriced:
             values["usd"] = None
         return RunSummary(id=self.run_id, path=self.path, holder=holder, **values)
 
-    def _rows(self, query: str, *values: object) -> list[Any]:
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """All rows that answer a query, which is over then. Raises UserError for a damaged file."""
         with readable(self.path):
             return self._connection.execute(query, values).fetchall()
 
@@ -142,14 +182,23 @@ class RunFile:
         return f"<RunFile {self.path}>"
 
 
-def _run_files(folder: Path) -> list[Path]:
+def address_span(address: str) -> tuple[str, str, str]:
+    """An address, and between which two texts all addresses under it are."""
+    return address, f"{address}/", f"{address}0"  # the character after the slash
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files of all runs of a journal folder, the newest first."""
     return sorted((folder / RUNS_FOLDER).glob("*.db"), reverse=True)
 
 
-def list_runs(folder: Path) -> list[RunSummary]:
-    """All runs of a journal folder, the newest first; a file that cannot be read says why and hides no other."""
+def list_runs(folder: Path, *, first: int | None = None) -> list[RunSummary]:
+    """The runs of a journal folder, the newest first, at most the `first` so many.
+
+    A file that cannot be read says why and hides no other.
+    """
     found = []
-    for path in _run_files(folder):
+    for path in run_files(folder)[:first]:
         try:
             with RunFile.open(path) as run:
                 found.append(run.summary())
@@ -166,7 +215,7 @@ def find_run(folder: Path, name: str) -> Path:
     """
     if name.endswith(".db") and Path(name).is_file():
         return Path(name)
-    files = _run_files(folder)
+    files = run_files(folder)
     if not files:
         raise UserError(f"there are no runs in {folder}")
     if name == "last":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import astuple
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..errors import UserError
 from .encode import Row, compress
 from .format import RUNS_FOLDER, make_tables, migrate, open_to_read
 from .lock import release_lock, take_lock
+from .parts import add_parts
 from .tally import TALLY_COLUMNS, Tally
 
 __all__ = ["Store"]
@@ -111,7 +111,8 @@ class Store:
                 some = packed[first : first + _TOGETHER]
                 self._connection.execute(_insert(len(some)), tuple(chain.from_iterable(some)))
             if run is not None:
-                self._connection.execute(_REPLACE_RUN, (run[0], *astuple(run[1])))
+                self._connection.execute(_REPLACE_RUN, (run[0], *run[1].row()))
+                add_parts(self._connection, run[1].parts)
             if several:
                 self._connection.execute("COMMIT")
         except sqlite3.Error:

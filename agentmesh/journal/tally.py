@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ..events import (
     CallEnded,
@@ -18,6 +20,7 @@ from ..events import (
 )
 from ..messages import digest
 from ..outcome import Usage
+from .parts import Parts
 
 __all__ = ["TALLY_COLUMNS", "Tally"]
 
@@ -29,7 +32,7 @@ class Tally:
     `began` and `ended` are seconds since 1970; `usd` sums what had a price, and `unpriced` counts the answered calls
     that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `inputs` is
     a hash of what the run was given, `call` the highest number of a call. `seconds` are those of all processes that
-    have ended in order, `resumes` how often another one went on.
+    have ended in order, `resumes` how often another one went on. `parts` has only what the file's tables lack.
     """
 
     last: int = 0
@@ -56,6 +59,7 @@ class Tally:
     call: int = 0
     resumes: int = 0
     inputs: str | None = None
+    parts: Parts = field(default_factory=Parts)
 
     @property
     def usage(self) -> Usage:
@@ -68,6 +72,7 @@ class Tally:
     def add(self, number: int, event: Event) -> None:
         """Count one event. What the run itself says at its end wins over what was counted."""
         self.last = number
+        self.parts.add(number, event)
         match event:
             case CallIntent():
                 self.call = max(self.call, event.call)
@@ -101,6 +106,16 @@ class Tally:
         self.input_tokens, self.cached_tokens = used.input_tokens, used.cached_tokens
         self.output_tokens, self.reasoning_tokens = used.output_tokens, used.reasoning_tokens
 
+    def take(self) -> Tally:
+        """These counts to be written down, and with them the parts: from now on those of what comes next."""
+        taken = copy(self)
+        self.parts = Parts()
+        return taken
+
+    def row(self) -> tuple[Any, ...]:
+        """The values of `TALLY_COLUMNS`."""
+        return tuple(getattr(self, name) for name in TALLY_COLUMNS)
+
     def close(self, status: RunStatus, at: float) -> None:
         """Note how a run ended that did not say so itself."""
         if self.status is None:
@@ -113,5 +128,5 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
-TALLY_COLUMNS = tuple(f.name for f in fields(Tally))
+TALLY_COLUMNS = tuple(f.name for f in fields(Tally) if f.name != "parts")
 """Columns of the `run` table after `id`, in their order."""
