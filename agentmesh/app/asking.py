@@ -51,7 +51,9 @@ async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog
     answers: list[Answer] = []
     async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
         await mesh.read_models(models)
-        display = open_display(options.display, lanes=mesh.statistics, journal=journal is not None)
+        display = open_display(
+            options.display, lanes=mesh.statistics, journal=journal is not None, paused=mesh.is_paused
+        )
         async with handling_signals() as signals:
             async with display, mesh.open_run(
                 name, failures="report", started={"tasks": tasks}, watchers=[display.event]

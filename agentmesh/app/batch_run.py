@@ -57,7 +57,9 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     usd = None if batch.budget is None else batch.budget.usd
     async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
-        display = open_display(options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None)
+        display = open_display(
+            options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused
+        )
         async with handling_signals() as signals:
             async with display, answers.writing(), mesh.open_run(
                 "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,

@@ -118,6 +118,7 @@ class Snapshot:
     failures: tuple[Failure, ...]
     failures_total: int
     status: RunStatus | None
+    paused: bool = False
 
 
 def failure_of(outcome: Outcome, *, run: str | None) -> Failure | None:
@@ -144,15 +145,16 @@ class Picture:
     """Folds events; `snapshot` gives what there is to see.
 
     `budget_usd` is the run's budget in dollars; `waiting_for_budget` says how many calls wait for it now; `journal`
-    whether the run can be looked into later with `agentmesh show`.
+    whether the run can be looked into later with `agentmesh show`; `paused` whether it is, now.
     """
 
     def __init__(
         self, *, budget_usd: float | None = None, waiting_for_budget: Callable[[], int] = lambda: 0,
-        journal: bool = True,
+        journal: bool = True, paused: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.budget_usd = budget_usd
         self._waiting_for_budget = waiting_for_budget
+        self._paused = paused
         self.name = ""
         self.run = ""
         self.usd = 0.0
@@ -207,6 +209,7 @@ class Picture:
             agents=tuple(self._agents.items()), frozen=() if self._ended else self._freezes(now),
             notices=tuple(self.said)[-_NEWEST_NOTICES:],
             failures=tuple(reversed(self._failures)), failures_total=self.failures_total, status=self.status,
+            paused=self.status is None and self._paused(),
         )  # fmt: skip
 
     def task(self, name: str) -> TaskRow:

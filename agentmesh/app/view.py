@@ -189,6 +189,9 @@ def _below(snapshot: Snapshot, width: int) -> list[Text]:
             words = [f"{name} {live}" for name, live in sorted(snapshot.agents, key=lambda agent: -agent[1])]
         lines.append(Text(joined(" agents     ", words, width=width)))
     lines += found_out_lines(snapshot.lanes, width=width)
+    if snapshot.paused:
+        flying = f"{plural(snapshot.live, 'call')} in flight; " if snapshot.live else ""
+        lines.append(Text(cut(f" paused     {flying}agentmesh unpause {snapshot.run} goes on", width), "yellow"))
     if number := snapshot.waiting_for_budget:
         text = f" budget     {plural(number, 'call')} wait{'s' if number == 1 else ''} for what others have reserved"
         lines.append(Text(cut(text, width), "yellow"))

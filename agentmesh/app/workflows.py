@@ -91,6 +91,7 @@ async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
             waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
+            paused=mesh.is_paused,
         )  # fmt: skip
         async with handling_signals() as signals, display:
 

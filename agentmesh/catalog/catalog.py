@@ -111,6 +111,10 @@ class Catalog:
                 raise  # of the provider's file, with places of their own
             except UserError as error:
                 raise UserError(f"the rate {override}: {error}") from None
+        for (name, keys), known in tuple(self._endpoints.items()):
+            if keys:  # they are not read again
+                pairs = zip(known, changed.resolve(name, keys=False), strict=True)
+                changed._endpoints[name, keys] = [replace(old, limits=new.limits) for old, new in pairs]
         return changed
 
     def _some_model(self, target: str) -> list[str]:

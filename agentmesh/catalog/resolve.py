@@ -29,7 +29,9 @@ from .spec import (
     limit_records,
 )
 
-__all__ = ["RateOverride", "ResolvedModel", "Surroundings", "accounts_of", "override_rate", "resolve_endpoint"]
+__all__ = [
+    "RateOverride", "ResolvedModel", "Surroundings", "accounts_of", "override_rate", "rate_scope", "resolve_endpoint",
+]  # fmt: skip
 
 _HOLE = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
 _EXAMPLE = "openai/gpt-6-luna.requests_per_minute=300"
@@ -206,20 +208,22 @@ def _limits(
         scopes[f"pool:{entry.pool}"] = spec.pools[entry.pool]
     found = {(scope, limit.name): limit for scope, limits in scopes.items() for limit in limit_records(limits)}
     for override in overrides:
-        scope = _scope(override, account, spec, model=model)
+        scope = rate_scope(override, account, spec=spec, model=model)
         if scope is not None:
             found[scope, override.limit] = _set(found.get((scope, override.limit)), override)
     return tuple((scope, limit) for (scope, _), limit in found.items())
 
 
-def _scope(override: RateOverride, account: str, spec: ProviderSpec, *, model: str) -> str | None:
+def rate_scope(override: RateOverride, account: str, *, spec: ProviderSpec, model: str) -> str | None:
     """Whose limit an override sets, as far as it concerns the calls of `model`; None if it does not."""
     where, slash, named = override.target.partition("/")
     if where not in (account, spec.provider):
         return None
     if not slash:
         return "account"
-    entry, other = (spec.models.get(name) or spec.models["*"] for name in (model, named))
+    entry, other = (spec.models.get(name) or spec.models.get("*") for name in (model, named))
+    if entry is None or other is None:
+        return None
     of_pool = getattr(spec.pools.get(other.pool or ""), override.limit, None)
     if of_pool is not None and getattr(other.limits, override.limit, None) is None:
         return f"pool:{other.pool}" if entry.pool == other.pool else None

@@ -18,6 +18,7 @@ from ..messages import Finish, Request
 from ..outcome import Usage
 from .budget import Budgets
 from .known import Known, KnownTools, request_key
+from .pausing import Pause
 
 __all__ = ["Caller", "Halted", "Retry", "Stopwatch", "Tally", "check_weight"]
 
@@ -119,7 +120,7 @@ class Caller:
 
     `kind` groups calls whose replies are of like length (a task's name); `order` is their place in the lane; `number`
     gives the next call number of the run; `durable` waits until everything emitted so far is on disk; once `halted`
-    says so, nothing new is sent. `share` is on whose behalf it waits in the lane.
+    says so, nothing new is sent, nor while `pause` is on. `share` is on whose behalf it waits in the lane.
 
     `known` are asked for an answer before a model is, `known_tools` for what a tool gave; `is_kept` says that somebody
     may look for the answer later, `sample` which of several it is.
@@ -140,6 +141,7 @@ class Caller:
     tally: Tally = field(default_factory=Tally)
     keep_content: bool = True
     halted: Callable[[], bool] = lambda: False
+    pause: Pause = field(default_factory=Pause)
     share: Share = ALONE
     known: Sequence[Known] = ()
     is_kept: bool = False

@@ -31,6 +31,7 @@ from .budget import Reservation
 from .caller import Caller, Halted
 from .fitting import fewer_tokens
 from .patience import Stop, is_bearable, pause
+from .pausing import Paused
 from .result import Result, cancelled, may_have_generated, to_retry
 from .transport import DEFAULT_TIMEOUTS, Timeouts, Transport, TransportFailed
 
@@ -97,6 +98,10 @@ class Endpoint:
         caller.tally.model = self.name
         ticket: Ticket | None = None
         while True:
+            if caller.pause.on:
+                await caller.pause.wait_over()
+                if caller.halted():
+                    raise Halted
             if (stopped := self.stopped) is not None:
                 raise CallFailed(stopped)
             if caller.stopwatch is not None and caller.stopwatch.left <= 0.0:
@@ -107,7 +112,11 @@ class Endpoint:
             reservation = await caller.budgets.reserve(
                 usd=self._highest_usd(asking.most_input, most_output, caller), tokens=asking.most_input + most_output
             )
-            ticket, waited = await self._admit(asking, ticket, reservation, guest=None if asking.tried else guest)
+            try:
+                ticket, waited = await self._admit(asking, ticket, reservation, guest=None if asking.tried else guest)
+            except Paused:
+                ticket = None
+                continue
             result = await self._attempt(asking, ticket, reservation, waited=waited)
             if result.reply is not None:
                 return result.reply
@@ -154,6 +163,8 @@ class Endpoint:
             caller.budgets.check_time()
             if admitted is None or caller.halted():
                 raise Halted
+            if caller.pause.on:
+                raise Paused
             if (stopped := self.stopped) is not None:  # meanwhile, by what another call was told
                 raise CallFailed(stopped)
         except BaseException:

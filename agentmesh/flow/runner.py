@@ -50,6 +50,7 @@ class Runner:
     ) -> None:  # fmt: skip
         self.state = FlowState()
         self.stopping = False
+        self.paused = False
         self.puts_back = False
         self._tasks = tasks
         self._perform = perform
@@ -102,7 +103,7 @@ class Runner:
 
     def pull(self, lane: str) -> None:
         """Start as many ready tasks of this lane as it has room for, in their order."""
-        if self.stopping or lane not in self._backlogs:
+        if self.stopping or self.paused or lane not in self._backlogs:
             return
         room, spare = self._room(lane), self._spare(lane)
         for backlog in self._backlogs[lane].values():
@@ -110,6 +111,16 @@ class Runner:
                 self.state.start(node)
                 backlog.begin(node)
                 self._tasks.start_soon(self._live, node)
+
+    def pause(self) -> None:
+        """Start nothing for the time being; what is live goes on."""
+        self.paused = True
+
+    def unpause(self) -> None:
+        """Start again what is ready."""
+        self.paused = False
+        for lane in tuple(self._backlogs):
+            self.pull(lane)
 
     def _backlog(self, node: Node) -> Backlog:
         shares = self._backlogs.setdefault(node.lane, {})

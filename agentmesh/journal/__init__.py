@@ -1,13 +1,15 @@
 """The event log of a run on SQLite: one file per run, one writer, any number of readers."""
 
-from .history import CallHistory, ItemHistory, RunHistory, TaskHistory, item_histories, run_history
+from .history import CallHistory, ItemHistory, RunHistory, item_histories, run_history
 from .ids import new_run_id, run_time, short_id
 from .journal import Journal, JournalStatistics, NullJournal
 from .lock import Holder
-from .read import RunFile, RunSummary, find_run, list_runs
+from .parts import TaskHistory
+from .read import RunFile, RunSummary, find_run, list_runs, run_files, run_summary
 
 __all__ = [
     "CallHistory", "Holder", "ItemHistory", "Journal", "JournalStatistics", "NullJournal", "RunFile", "RunHistory",
-    "RunSummary", "TaskHistory", "find_run", "item_histories", "list_runs", "new_run_id", "run_history", "run_time",
-    "short_id",
+    "RunSummary", "TaskHistory", "find_run", "item_histories", "list_runs", "new_run_id", "run_files", "run_history",
+    "run_summary",
+    "run_time", "short_id",
 ]  # fmt: skip

@@ -107,6 +107,12 @@ def _quotes_nothing(error: ErrorInfo | None) -> ErrorInfo | None:
 
 
 def _task_of(event: Event) -> str | None:
+    """Whom it concerns, as a text that SQLite takes."""
+    address = _address_of(event)
+    return address if address is None or address.isascii() else address.encode("utf-8", "replace").decode()
+
+
+def _address_of(event: Event) -> str | None:
     match event:
         case TaskAdded():
             return str(Address(event.task, event.key, event.sample))

@@ -2,59 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
-from ..events import CallEnded, CallIntent, CollectionClosed, MatchEnded, Notice, RunEnded, TaskAdded, TaskEnded
+from ..events import (
+    CallEnded,
+    CallIntent,
+    Event,
+    MatchEnded,
+    Notice,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    TaskAdded,
+    TaskEnded,
+    TaskReopened,
+    TaskStarted,
+    ToolEnded,
+)
 from ..messages import Request
 from ..outcome import Address, Outcome
-from .read import RunFile
+from .encode import KIND_NUMBERS
+from .parts import Noted, TaskHistory
+from .read import UNDER, RunFile, address_span
 
-__all__ = ["CallHistory", "ItemHistory", "RunHistory", "TaskHistory", "item_histories", "run_history"]
+__all__ = ["CallHistory", "ItemHistory", "RunHistory", "item_histories", "run_history"]
 
-
-@dataclass(slots=True)
-class TaskHistory:
-    """The items of one task together. `seconds` of calls and `waited` in lanes are sums; `usd` is of known prices.
-
-    `first` and `last` are when its first call was sent or its first item ended, and when its last item ended, in
-    seconds since 1970.
-    """
-
-    task: str
-    added: int = 0
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    cancelled: int = 0
-    calls: int = 0
-    pushed_back: int = 0
-    matches: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-    usd: float = 0.0
-    unpriced: int = 0
-    first: float | None = None
-    last: float | None = None
-
-    @property
-    def unfinished(self) -> int:
-        """Items that have no end state."""
-        return max(0, self.added - self.done - self.failed - self.skipped - self.cancelled)
-
-    def _span(self, begin: float, end: float | None = None) -> None:
-        self.first = begin if self.first is None else min(self.first, begin)
-        if end is not None:
-            self.last = end if self.last is None else max(self.last, end)
+_LOOK = 2000  # records looked at for addresses at first, four times as many the next time, up to
+_LOOK_FAR = 100_000
 
 
 @dataclass(slots=True)
 class RunHistory:
-    """All tasks of a run in the order in which they appeared, the outcomes with an error, warnings, and its end."""
+    """All tasks of a run, in the workflow's order and then as they appeared, and what a person should know of it.
+
+    `failures` are the outcomes with an error that hold, without those that only follow from another one; as many as
+    were asked for. `causes` counts them all, `behind` those that follow.
+    """
 
     tasks: dict[str, TaskHistory] = field(default_factory=dict)
     failures: list[Outcome] = field(default_factory=list)
+    causes: int = 0
+    behind: int = 0
     notices: list[Notice] = field(default_factory=list)
+    started: RunStarted | None = None
+    resumed: list[RunResumed] = field(default_factory=list)
     ended: RunEnded | None = None
 
 
@@ -74,85 +67,148 @@ class CallHistory:
         """What was asked; None when the run keeps no content."""
         return self.intents[0].request if self.intents else None
 
+    @property
+    def waited(self) -> float:
+        """Seconds in lanes."""
+        return sum(intent.waited for intent in self.intents)
+
+    @property
+    def answered(self) -> float:
+        """Seconds from sending to the end of an answer, over all attempts."""
+        return sum(end.seconds for end in self.ends)
+
+    @property
+    def paused(self) -> float:
+        """Seconds between attempts in which it did not wait in a lane: pauses before retries, waits for a budget."""
+        again = zip(self.ends, self.intents[1:], strict=False)
+        return sum(max(0.0, intent.at - intent.waited - end.at) for end, intent in again)
+
 
 @dataclass(slots=True)
 class ItemHistory:
-    """One item: its calls in their order, and its outcome unless it has none yet."""
+    """One item: when it was added and begun (seconds since 1970), its calls in their order, and its outcome if it has
+    one. `reopened` counts the end states that held no longer."""
 
     address: str
+    added: float | None = None
+    started: float | None = None
     outcome: Outcome | None = None
     calls: dict[int, CallHistory] = field(default_factory=dict)
+    tools: list[ToolEnded] = field(default_factory=list)
     matches: list[MatchEnded] = field(default_factory=list)
+    reopened: int = 0
 
 
-def run_history(run: RunFile) -> RunHistory:
-    """The tasks of a run. Raises UserError for a damaged file."""
+def run_history(run: RunFile, *, failures: int | None = None) -> RunHistory:
+    """The tasks of a run, with the first so many failures (all by default). Raises UserError for a damaged file.
+
+    Reads the sums that are kept and the few events that are noted, so a long run takes no longer than a short one.
+    """
+    parts = run.tally(whole=True).parts
     history = RunHistory()
-    kinds = (TaskAdded, CollectionClosed, CallIntent, CallEnded, TaskEnded, MatchEnded, Notice, RunEnded)
-    for _, event in run.events(*kinds):
-        match event:
-            case TaskAdded() | CollectionClosed():
-                task = _task(history, event.task)
-                task.added += isinstance(event, TaskAdded)
-            case CallIntent():
-                task = _task(history, event.address)
-                task.waited += event.waited
-                task._span(event.at)
-            case CallEnded():
-                _count_call(_task(history, event.address), event)
-            case TaskEnded(outcome=outcome):
-                task = _task(history, outcome.task)
-                setattr(task, outcome.state, getattr(task, outcome.state) + 1)
-                task._span(event.at - outcome.seconds, event.at)
-                if outcome.error is not None:
-                    history.failures.append(outcome)
-            case MatchEnded():
-                _task(history, event.address).matches += 1
-            case Notice():
-                history.notices.append(event)
-            case RunEnded():
-                history.ended = event
-            case _:
-                pass
+    ends: dict[str, Noted] = {}
+    few: list[int] = []
+    for noted in parts.noted:
+        if noted.kind is TaskReopened:
+            ends.pop(noted.address or "", None)
+        elif noted.kind is TaskEnded:
+            ends[noted.address or ""] = noted
+        else:
+            few.append(noted.number)
+    causes = [noted.number for noted in ends.values() if noted.error != "dependency"]
+    history.causes, history.behind = len(causes), len(ends) - len(causes)
+    for _, event in run.events_at(few):
+        _note(history, event)
+    for _, event in run.events_at(islice(sorted(causes), failures)):
+        if isinstance(event, TaskEnded):
+            history.failures.append(event.outcome)
+    planned = () if history.started is None else history.started.tasks
+    for name in dict.fromkeys([*planned, *parts.tasks]):
+        history.tasks[name] = task = parts.tasks.get(name) or TaskHistory(name)
+        if history.started is not None and name in history.started.waits_for:
+            task.needs = "\n".join(history.started.waits_for[name])
     return history
 
 
-def _count_call(task: TaskHistory, event: CallEnded) -> None:
-    task.seconds += event.seconds
-    if event.result == "pushed_back":
-        task.pushed_back += 1
-        return
-    task.calls += 1
-    task.usd += event.usd or 0.0
-    task.unpriced += event.usd is None and event.result == "ok"
+def _note(history: RunHistory, event: Event) -> None:
+    match event:
+        case RunStarted():
+            history.started = event
+        case RunResumed():
+            history.resumed.append(event)
+            history.ended = None
+        case RunEnded():
+            history.ended = event
+        case Notice():
+            history.notices.append(event)
+        case _:
+            pass
 
 
-def _task(history: RunHistory, address: str) -> TaskHistory:
-    name = address.partition("/")[0]
-    return history.tasks.setdefault(name, TaskHistory(name))
+_OF_ITEMS = (TaskAdded, TaskStarted, CallIntent, CallEnded, TaskEnded, TaskReopened, ToolEnded, MatchEnded)
 
 
-def item_histories(run: RunFile, address: str) -> Iterator[ItemHistory]:
+def item_histories(run: RunFile, address: str, *, first: int | None = None) -> Iterator[ItemHistory]:
     """The items at an address (`task`, `task/key`, `task/key/sample`, a match) in the order in which they appeared.
 
-    Raises UserError for a damaged file.
+    At most the `first` so many, and then only their bodies are read. Raises UserError for a damaged file.
     """
     items: dict[str, ItemHistory] = {}
-    for _, event in run.events(TaskAdded, CallIntent, CallEnded, TaskEnded, MatchEnded, under=address):
-        match event:
-            case CallIntent():
-                _call(items, event).intents.append(event)
-            case CallEnded():
-                _call(items, event).ends.append(event)
-            case TaskEnded(outcome=outcome):
-                _item(items, str(outcome.address)).outcome = outcome
-            case TaskAdded():
-                _item(items, str(Address(event.task, event.key, event.sample)))
-            case MatchEnded():
-                _item(items, event.address).matches.append(event)
-            case _:
-                pass
+    for _, event in run.events_at(_numbers(run, address, first=first)):
+        _tell(items, event)
     yield from items.values()
+
+
+def _numbers(run: RunFile, address: str, *, first: int | None) -> Iterable[int]:
+    """The numbers of the events of the first items at an address: one pass over the records, without their bodies."""
+    low, high = _between(run, address)
+    kinds = ",".join(str(KIND_NUMBERS[kind]) for kind in _OF_ITEMS)
+    query = f"SELECT id, task FROM event WHERE id > ? AND id <= ? AND kind IN ({kinds}) AND "  # noqa: S608 - numbers
+    where: str = UNDER
+    values: tuple[str, ...] = address_span(address)
+    wanted: dict[str, None] = {}
+    numbers: list[int] = []
+    step = _LOOK
+    while low < high:
+        for number, at in run.rows(query + where, low, min(low + step, high), *values):
+            if at in wanted or first is None or len(wanted) < first:
+                wanted[at] = None
+                numbers.append(number)
+        if first is not None and len(wanted) >= first:  # from here on, SQLite passes over all others by itself
+            where, values = f"task IN ({', '.join('?' * len(wanted))})", tuple(wanted)
+        low, step = low + step, min(4 * step, _LOOK_FAR)
+    return numbers
+
+
+def _between(run: RunFile, address: str) -> tuple[int, int]:
+    """After which number, and up to which, the events of an address's task are."""
+    task = run.tally(whole=True).parts.tasks.get(address.partition("/")[0])
+    if task is None or task.first_event is None or task.last_event is None:
+        return 0, 0
+    return task.first_event - 1, task.last_event
+
+
+def _tell(items: dict[str, ItemHistory], event: Event) -> None:
+    match event:
+        case TaskAdded():
+            _item(items, str(Address(event.task, event.key, event.sample))).added = event.at
+        case TaskStarted():
+            _item(items, event.address).started = event.at
+        case CallIntent():
+            _call(items, event).intents.append(event)
+        case CallEnded():
+            _call(items, event).ends.append(event)
+        case ToolEnded():
+            _item(items, event.address).tools.append(event)
+        case TaskEnded(outcome=outcome):
+            _item(items, str(outcome.address)).outcome = outcome
+        case TaskReopened():
+            item = _item(items, event.address)
+            item.outcome, item.reopened = None, item.reopened + 1
+        case MatchEnded():
+            _item(items, event.address).matches.append(event)
+        case _:
+            pass
 
 
 def _item(items: dict[str, ItemHistory], address: str) -> ItemHistory:

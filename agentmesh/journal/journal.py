@@ -15,7 +15,6 @@ A disk error ends it: the group that met it and all that wait are given up, and 
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -251,7 +250,7 @@ class Journal:
         self._thread.close()
         try:
             if self._failure is None:
-                await in_thread(self._commit, [], copy.copy(self._tally), limiter=alone)
+                await in_thread(self._commit, [], self._tally.take(), limiter=alone)
         except Exception as error:  # noqa: BLE001 - as in _committed
             self._fail(error)
         try:
@@ -268,7 +267,7 @@ class Journal:
         if group.last < self._tally.last or now - self._summarised_at < _SUMMARY_SECONDS:
             return None
         self._summarised_at = now
-        return copy.copy(self._tally)
+        return self._tally.take()
 
     def _fail(self, error: BaseException | None) -> None:
         """Give up all that waits, and wake everybody who waits for it."""

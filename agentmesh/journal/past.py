@@ -129,7 +129,7 @@ class Past:
                 begun[address, attempt] += (kind is CallIntent) - (kind is CallEnded)
         for address in dict.fromkeys(address for (address, _), count in begun.items() if count > 0):
             intents = {}
-            for event in self._file.at(self._records[address]):
+            for _, event in self._file.events_at(self._records[address]):
                 match event:
                     case CallIntent():
                         intents[event.call, event.attempt] = event
@@ -195,7 +195,7 @@ class Past:
         if before is not None and self._failed and not before.outcome.ok:
             return found  # with the same answers it would fail again
         keys: dict[tuple[int, int], str | None] = {}
-        for event in self._file.at(self._records.get(address, ())):
+        for _, event in self._file.events_at(self._records.get(address, ())):
             match event:
                 case CallIntent():
                     keys[event.call, event.attempt] = event.key

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
 
 from zstandard import ZstdCompressor
 
+from ..clock import wall
 from ..errors import UserError
 from .encode import Row, compress
-from .format import RUNS_FOLDER, make_tables, migrate, open_to_read
-from .lock import release_lock, take_lock
+from .format import RUNS_FOLDER, check_there, check_version, connect, make_tables, migrate
+from .lock import lock_path, release_lock, take_lock
+from .parts import add_parts
+from .place import file_system, is_network
+from .status import status_path, write_status
 from .tally import TALLY_COLUMNS, Tally
 
 __all__ = ["Store"]
@@ -23,7 +27,9 @@ __all__ = ["Store"]
 # A random key would cost more than all the rest, so events have no index but their number; a reader scans, without
 # the bodies where it can. FULL, because what is called durable must survive a power cut. Pages of 8 kB hold three
 # compressed replies of 6 kB where pages of 4 kB hold one. A checkpoint every 2,000 pages keeps the log near 16 MB.
-_SETTINGS = ("page_size = 8192", "journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 2000")
+# On a network (`_alone`) there is no such log: one process has the file to itself and locks everybody else out of it,
+# and writes a status file for them.
+_SETTINGS = ("page_size = 8192", "synchronous = FULL", "wal_autocheckpoint = 2000")
 _REPLACE_RUN = f"INSERT OR REPLACE INTO run VALUES ({', '.join('?' * (1 + len(TALLY_COLUMNS)))})"  # noqa: S608 - only marks
 
 _TOGETHER = 50
@@ -39,63 +45,76 @@ def _insert(rows: int) -> str:
 class Store:
     """A run's file, open for writing, and its lock. Made by `create` and `resume`; `close` gives both back."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: int, *, alone: bool) -> None:
         self.path = path
         self.closed = False
         self._connection = connection
         self._lock = lock
+        self._alone = alone
+        self._locks_out = False
         self._compressor = ZstdCompressor(level=1)
 
     @classmethod
-    def create(cls, folder: Path, run_id: str) -> Store:
-        """Make `folder/runs/run_id.db` (mode 600), and the folders where they are missing.
+    def create(cls, folder: Path, run_id: str, *, probe: Callable[[Path], str] = file_system) -> Store:
+        """Make `folder/runs/run_id.db` (mode 600), and the folders where they are missing (mode 700).
 
-        Raises UserError when that run exists, is being written, or when nothing can be written there.
+        `probe` tells the kind of a folder's file system. Raises UserError when that run exists, is being written, or
+        when nothing can be written there.
         """
         path = folder / RUNS_FOLDER / f"{run_id}.db"
         try:
             _make_folder(folder)
             _make_folder(path.parent)
-            lock = take_lock(_lock_path(path))
+            alone = is_network(probe(path.parent))
+            lock = take_lock(lock_path(path), exclusive=alone)
         except OSError as error:
             raise UserError(f"cannot write a journal in {folder}: {error.strerror or error}") from error
         connection = None
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # the log files inherit its mode
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # the files beside it inherit its mode
             connection = _connect(path)
-            make_tables(connection)
+            make_tables(connection)  # before there is a log, so that without it the file is still a run's
+            _choose_log(connection, alone=alone)
         except (OSError, sqlite3.Error) as error:
             if connection is not None:
                 connection.close()
-            release_lock(lock, _lock_path(path))
-            if isinstance(error, FileExistsError):
+            there = isinstance(error, FileExistsError)
+            if not there:
+                path.unlink(missing_ok=True)
+            release_lock(lock, lock_path(path))
+            if there:
                 raise UserError(f"there is a run {run_id} in {folder} already") from None
-            path.unlink(missing_ok=True)
             raise UserError(f"cannot write a journal in {folder}: {error}") from error
-        return cls(path, connection, lock)
+        return cls(path, connection, lock, alone=alone)
 
     @classmethod
-    def resume(cls, path: Path) -> Store:
+    def resume(cls, path: Path, *, probe: Callable[[Path], str] = file_system) -> Store:
         """Open the file of a run to go on with it; one of an older version is brought to this one.
 
         What a killed process had committed is in it. Raises UserError, and nothing has changed, when the file is
         missing, no run's, damaged, of a newer version, being written (and says by whom), or cannot be written.
         """
-        open_to_read(path).close()  # who may not go on with it must not clear up in it either
+        check_there(path)
+        alone = is_network(probe(path.parent))
         try:
-            lock = take_lock(_lock_path(path))
+            lock = take_lock(lock_path(path), exclusive=alone)
         except OSError as error:
-            raise UserError(f"run {path.stem} cannot be gone on with: {_lock_path(path)}: {error.strerror}") from error
+            raise UserError(f"run {path.stem} cannot be gone on with: {lock_path(path)}: {error.strerror}") from error
         connection = None
         try:
             connection = _connect(path)
+            check_version(connection, path)
+            _choose_log(connection, alone=alone)
             migrate(connection)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UserError) as error:
             if connection is not None:
                 connection.close()
-            release_lock(lock, _lock_path(path))
-            raise UserError(f"run {path.stem} cannot be gone on with: {path}: {error}") from error
-        return cls(path, connection, lock)
+            release_lock(lock, lock_path(path))
+            if isinstance(error, UserError):
+                raise
+            advice = "; `agentmesh export` saves what is intact" if "malformed" in str(error) else ""
+            raise UserError(f"run {path.stem} cannot be gone on with: {path}: {error}{advice}") from error
+        return cls(path, connection, lock, alone=alone)
 
     def write(self, rows: Sequence[Row], *, run: tuple[str, Tally] | None = None) -> int:
         """Write rows, and the summary `run` (its id and counts) when given, in one durable commit.
@@ -103,6 +122,9 @@ class Store:
         Returns how many bytes the packed bodies have. Raises sqlite3.Error, and then nothing of it is in the file.
         """
         packed = [compress(row, self._compressor) for row in rows]
+        if self._alone and not self._locks_out:  # from the first record on, so that it can be read before
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._locks_out = True
         several = len(packed) > _TOGETHER or run is not None  # else it is one statement, and that is a commit by itself
         try:
             if several:
@@ -111,13 +133,17 @@ class Store:
                 some = packed[first : first + _TOGETHER]
                 self._connection.execute(_insert(len(some)), tuple(chain.from_iterable(some)))
             if run is not None:
-                self._connection.execute(_REPLACE_RUN, (run[0], *astuple(run[1])))
+                self._connection.execute(_REPLACE_RUN, (run[0], *run[1].row()))
+                add_parts(self._connection, run[1].parts)
             if several:
                 self._connection.execute("COMMIT")
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        if self._alone and run is not None:
+            with suppress(OSError):  # it is for who looks on; the next one may succeed
+                write_status(self.path, run[1], at=wall())
         return sum(len(row.body) for row in packed)
 
     def close(self) -> None:
@@ -134,7 +160,8 @@ class Store:
             self._leave_wal()
         finally:
             self._connection.close()
-            release_lock(self._lock, _lock_path(self.path))
+            status_path(self.path).unlink(missing_ok=True)
+            release_lock(self._lock, lock_path(self.path))
 
     def _leave_wal(self) -> None:
         """Make it a file that can be copied, and read where nothing can be written; not while somebody reads it."""
@@ -146,24 +173,22 @@ class Store:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for setting in _SETTINGS:
-            connection.execute(f"PRAGMA {setting}")
-    except sqlite3.Error:
-        connection.close()
-        raise
+    connection = connect(path, mode="rw")
+    for setting in _SETTINGS:
+        connection.execute(f"PRAGMA {setting}")
     return connection
 
 
-def _lock_path(path: Path) -> Path:
-    return path.with_suffix(".lock")
+def _choose_log(connection: sqlite3.Connection, *, alone: bool) -> None:
+    """A write-ahead log, which shares memory between processes, where there is only this machine."""
+    connection.execute(f"PRAGMA journal_mode = {'DELETE' if alone else 'WAL'}")
 
 
 def _make_folder(folder: Path) -> None:
     """Make a folder that is missing, and have git ignore all in it; a folder of the user's own is left as it is."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.joinpath(".gitignore").write_text("*\n")
+    if folder.is_dir():
+        return
+    for above in reversed(folder.parents):
+        above.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.joinpath(".gitignore").write_text("*\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ..events import (
     CallEnded,
@@ -17,6 +19,7 @@ from ..events import (
     TaskReopened,
 )
 from ..outcome import Usage
+from .parts import Parts
 
 __all__ = ["TALLY_COLUMNS", "Tally"]
 
@@ -27,8 +30,9 @@ class Tally:
 
     `began` and `ended` are seconds since 1970; `usd` sums what had a price, and `unpriced` counts the answered calls
     that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `identity`
-    says what was asked for, `call` the highest number of a call. `seconds` are those of all processes that
-    have ended in order, `resumes` how often another one went on; `spent_usd` and `spent_tokens` are what budgets count.
+    says what was asked for, `call` the highest number of a call. `seconds` are those of all processes that have ended
+    in order, `resumes` how often another one went on; `spent_usd` and `spent_tokens` are what budgets count. `parts`
+    has only what the file's tables lack.
     """
 
     last: int = 0
@@ -57,6 +61,7 @@ class Tally:
     identity: str | None = None
     spent_usd: float = 0.0
     spent_tokens: float = 0.0
+    parts: Parts = field(default_factory=Parts)
 
     @property
     def usage(self) -> Usage:
@@ -69,6 +74,7 @@ class Tally:
     def add(self, number: int, event: Event) -> None:
         """Count one event. What the run itself says at its end wins over what was counted."""
         self.last = number
+        self.parts.add(number, event)
         match event:
             case CallIntent():
                 self.call = max(self.call, event.call)
@@ -104,6 +110,16 @@ class Tally:
         self.input_tokens, self.cached_tokens = used.input_tokens, used.cached_tokens
         self.output_tokens, self.reasoning_tokens = used.output_tokens, used.reasoning_tokens
 
+    def take(self) -> Tally:
+        """These counts to be written down, and with them the parts: from now on those of what comes next."""
+        taken = copy(self)
+        self.parts = Parts()
+        return taken
+
+    def row(self) -> tuple[Any, ...]:
+        """The values of `TALLY_COLUMNS`."""
+        return tuple(getattr(self, name) for name in TALLY_COLUMNS)
+
     def close(self, status: RunStatus, at: float) -> None:
         """Note how a run ended that did not say so itself."""
         if self.status is None:
@@ -116,5 +132,5 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
-TALLY_COLUMNS = tuple(f.name for f in fields(Tally))
+TALLY_COLUMNS = tuple(f.name for f in fields(Tally) if f.name != "parts")
 """Columns of the `run` table after `id`, in their order."""

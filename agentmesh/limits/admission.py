@@ -35,6 +35,7 @@ from .queue import ALONE, Queue, Share
 from .refused import Frozen, blame, freeze
 from .report import report
 from .row import OrderKey, Row, Ticket
+from .setting import set_limit
 from .statistics import LaneStatistics
 
 __all__ = ["IN_FLIGHT", "Admission", "Frozen", "OrderKey", "Row", "Ticket"]
@@ -73,8 +74,7 @@ class Admission:
         self._open = False  # whether one who comes might go before one who waits
         self._peak = 0
         self._ledger = LaneLedger()
-        self.in_flight = 0
-        self.waiting = 0
+        self.in_flight = self.waiting = 0
 
     def __repr__(self) -> str:
         return f"<Admission {self.account}: {self.in_flight} in flight, {self.waiting} waiting, {len(self.rows)} rows>"
@@ -82,14 +82,9 @@ class Admission:
     # --- rows
 
     def row(
-        self,
-        model: str,
-        limits: Sequence[Limit],
-        now: float,
-        *,
-        pool: str | None = None,
+        self, model: str, limits: Sequence[Limit], now: float, *, pool: str | None = None,
         pool_limits: Sequence[Limit] = (),
-    ) -> Row:
+    ) -> Row:  # fmt: skip
         """The row of a model, made when it is first asked for."""
         if (row := self.rows.get(model)) is None:
             own = self._new_gauges(limits, model, now)
@@ -113,6 +108,17 @@ class Admission:
         for gauge in gauges:
             gauge.begun = gauge.limit.unit == "in_flight" or not self._told_sent
         return gauges
+
+    def set_limit(self, limit: Limit, *, of: Row | None, scope: str, now: float) -> None:
+        """From now on this limit holds, whatever did before: of the account (None), or of a row or its pool."""
+        own = () if of is None else [one for one in of.gauges if one.scope == scope and one not in self._account]
+        known, rows = (self._account, self.rows.values()) if of is None else (own, [of])
+        if (new := set_limit(known, limit, scope=scope, rows=rows, now=now)) is not None:
+            self.gauges.append(new)
+            if of is None:
+                self._account, self._ranks[new] = (new, *self._account), OF_ALL
+        for row in self.rows.values():
+            self._wake(row)
 
     # --- waiting
 
@@ -299,14 +305,9 @@ class Admission:
         return adopted
 
     def settle(
-        self,
-        ticket: Ticket,
-        now: float,
-        *,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
+        self, ticket: Ticket, now: float, *, input_tokens: int | None = None, output_tokens: int | None = None,
         outcome: Outcome = "success",
-    ) -> None:
+    ) -> None:  # fmt: skip
         """A call has ended: slots come back, and what was reserved is corrected to what was really used, if known.
 
         A ticket that does not hold anything (any more) is passed over, here and in `push_back` and `cancel`.
@@ -392,7 +393,7 @@ class Admission:
 
     def statistics(self, now: float) -> LaneStatistics:
         """A truthful picture of the lane at `now`."""
-        own = self._account[-1] if self._learns_in_flight else None
+        own = self._account[-1] if self._learns_in_flight and not self._account[-1].limit.ceiling else None
         return report(
             self.account, gauges=self.gauges, own=own, rows=self.rows, guard=self._guard, ledger=self._ledger,
             peak=self._peak, now=now,

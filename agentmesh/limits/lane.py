@@ -73,6 +73,20 @@ class Lane:
         admission.gauges += recall_model(self._recalled, row, begun=not self._told_sent, now=now, wall=wall())
         return row
 
+    def set_limit(self, limit: Limit, *, of: Row | None = None, pool: str | None = None) -> None:
+        """From now on this limit holds for the account, for a row, or for the pool of a row.
+
+        It is what the user allows: what the provider says beyond it changes nothing.
+        """
+        scope = self.account if of is None else of.model if pool is None else f"pool {pool}"
+        self._admission.set_limit(replace(limit, ceiling=True), of=of, scope=scope, now=monotonic())
+        self._pump()
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The rows that there are."""
+        return tuple(self._admission.rows.values())
+
     @property
     def progress(self) -> tuple[int, int]:
         """Calls that have been admitted, and those in flight: as long as both stay the same, nothing has happened."""

@@ -8,13 +8,14 @@ from typing import Any
 import anyio.abc
 import httpx
 
-from ..catalog import Catalog, ResolvedModel
-from ..catalog.resolve import accounts_of
+from ..catalog import Catalog, RateOverride, ResolvedModel
+from ..catalog.resolve import accounts_of, rate_scope
 from ..client.endpoint import Endpoint
 from ..client.route import Accounts, Route
 from ..client.transport import DEFAULT_TIMEOUTS, Timeouts, Transport, default_http
 from ..limits.lane import Lane
 from ..limits.statistics import LaneStatistics
+from ..rates import Limit, parse_limit_name
 from ..simulate.behaviour import served_by
 from ..simulate.provider import SimulatedProvider
 from ..simulate.transport import InProcessTransport
@@ -125,6 +126,22 @@ class Endpoints:
             account = accounts_of(self.catalog.provider(model.provider).spec)[model.account]
             return InProcessTransport(SimulatedProvider(served_by(account, seed=self._seed)))
         return self._given if self._given is not None else default_http()
+
+    def set_rate(self, rate: RateOverride, catalog: Catalog) -> None:
+        """From now on this limit holds: for what is asked already, and by this catalogue for what is asked later."""
+        self.catalog = catalog
+        provider, _, _ = rate.target.partition("/")[0].partition("#")
+        unit, window = parse_limit_name(rate.limit)
+        limit = Limit(unit, rate.value, window)
+        accounts = accounts_of(catalog.provider(provider).spec)
+        for lane in (lane for lane in self._lanes.values() if lane.account in accounts):
+            spec = accounts[lane.account]
+            scopes = {rate_scope(rate, lane.account, spec=spec, model=row.model): row for row in lane.rows}
+            for scope, row in scopes.items():
+                if scope == "account":
+                    lane.set_limit(limit)
+                elif scope is not None:
+                    lane.set_limit(limit, of=row, pool=scope.partition(":")[2] or None)
 
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live: the sum over the lanes that pull from it. None if there are none."""

@@ -17,7 +17,7 @@ import anyio.abc
 import httpx
 
 from ..agents.agent import Agent, Call
-from ..catalog import Catalog
+from ..catalog import Catalog, RateOverride
 from ..client.budget import Budget
 from ..client.caller import check_weight
 from ..client.known import Known
@@ -32,6 +32,7 @@ from ..keys import key_of
 from ..limits.statistics import LaneStatistics
 from ..messages import Settings
 from ..outcome import Outcome
+from .control import Control
 from .endpoints import Endpoints
 from .memories import Memories
 from .recall import Begun, Resume, begin, tell_begun
@@ -170,6 +171,17 @@ class Mesh:
         """Whether nothing need be read any more before these models are asked."""
         return all(self._endpoints.has_read(name) for name in models)
 
+    async def set_rates(self, rates: Sequence[RateOverride]) -> None:
+        """From now on these limits hold, until others are set; calls that wait are looked at again.
+
+        Raises UserError for a target that nobody serves or a figure that makes no sense, and then none of them holds.
+        """
+        self._check_open()
+        catalog = await in_thread(self.catalog.with_rates, rates)
+        self.catalog = catalog
+        for rate in rates:
+            self._endpoints.set_rate(rate, catalog)
+
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live, once something has been asked of the accounts that pull from it."""
         return self._endpoints.room(backlog)
@@ -183,6 +195,10 @@ class Mesh:
         return self._endpoints.statistics()
 
     # --- runs
+
+    def is_paused(self) -> bool:
+        """Whether any of its runs is paused now."""
+        return any(run.pause.on for run in self._runs)
 
     @asynccontextmanager
     async def open_run(
@@ -217,6 +233,7 @@ class Mesh:
                     )  # fmt: skip
                     self._runs.add(run)
                     self._services.start_soon(_serve_journal, begun.journal, run)
+                    self._services.start_soon(Control(run, self._services).serve)
                     tell_begun(run, begun)
                     self._tell_warnings()
                     yield run

@@ -179,8 +179,8 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
         budgets=Budgets((*work.budgets, run.budget, run.mesh.budget)), retry=work.retry or Retry(), agent=work.agent,
         timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
         tally=counted, halted=lambda: run.halted() or node in run.runner.unwanted,
-        share=run.share_of(work), known=run.known,
-        is_kept=run.is_kept, sample=node.address.sample, known_tools=run.recall,
+        pause=run.pause, share=run.share_of(work), known=run.known, is_kept=run.is_kept, sample=node.address.sample,
+        known_tools=run.recall,
     )  # fmt: skip
 
     async def ask(model: str, prompt: str) -> str:

@@ -34,6 +34,7 @@ class Record:
         self.counts: dict[str, Counter[str]] = {}
         self.failures: list[Outcome] = []
         self.broken: UserError | None = None
+        self.in_flight = 0  # calls
         self.waiting: set[int] = set()  # numbers of calls that have not been sent yet
         self._numbers = itertools.count(1 if tally is None else tally.call + 1)
         self._watchers = tuple(watchers)
@@ -74,9 +75,11 @@ class Record:
     def _tell(self, event: Event) -> None:
         match event:
             case CallIntent():
+                self.in_flight += 1
                 self.waiting.discard(event.call)
                 self._on_intent(event.account)
             case CallEnded():  # counted here and not by task: a call that a stop cut short was sent, too
+                self.in_flight -= 1
                 self.usage += event.usage
                 self.usd = None if self.usd is None or event.usd is None else self.usd + event.usd
             case TaskEnded():

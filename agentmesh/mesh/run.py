@@ -16,6 +16,7 @@ from ..agents.agent import Agent, Call, Handle
 from ..client.budget import Budget
 from ..client.caller import Retry
 from ..client.known import Known
+from ..client.pausing import Pause
 from ..clock import monotonic, wall
 from ..errors import UserError
 from ..events import Event, RunEnded, RunStatus, TaskAdded
@@ -72,6 +73,8 @@ class Run:
         self.recall = None if past is None else Recall(past)
         self.known: tuple[Known, ...] = tuple(known) if self.recall is None else (self.recall, *known)
         self.rng = random.Random(seed)
+        self.pause = Pause()
+        self.over = anyio.Event()
         self.status: RunStatus | None = None
         self.reason: str | None = None
         self.record = Record(journal, watchers, self._pull, past=past)
@@ -275,12 +278,22 @@ class Run:
             self.status, self.reason = status, reason
         self.runner.stop()
 
-    async def cancel(self, *, grace: float = CANCEL_GRACE_S) -> None:
+    def set_paused(self, paused: bool) -> None:
+        """Send nothing new and start no task until it is unpaused; what is in flight goes on to its end."""
+        if paused:
+            self.runner.pause()
+            self.pause.begin()
+        else:
+            self.pause.end()
+            self.runner.unpause()
+
+    async def cancel(self, *, grace: float = CANCEL_GRACE_S, reason: str = "the run was cancelled") -> None:
         """Start nothing new, give what is in flight `grace` seconds, then cut it short, and the run's own block too."""
         if self._ended:
             return
-        self.status, self.reason = "cancelled", "the run was cancelled"
+        self.status, self.reason = "cancelled", reason
         self.runner.stop()
+        self.pause.end()  # whoever waits for that need not wait any more
         with anyio.move_on_after(grace):
             await self.runner.wait_finished()
         self.cut()
@@ -305,6 +318,7 @@ class Run:
     def end(self) -> RunEnded:
         """Settle how the run ended, and say so. Whoever awaits what is unfinished need not wait any more."""
         self._ended = True
+        self.over.set()
         self.runner.stop()
         statistics = self.runner.statistics()
         if self.status is None:

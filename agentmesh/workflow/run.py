@@ -112,7 +112,7 @@ async def run_workflow(
 
 async def _finish(run: Run, timeout: float | None) -> None:
     """Wait for the end; when the workflow's own time is over, start nothing new and cut short what is in flight."""
-    with anyio.move_on_after(timeout) as scope:
+    with anyio.move_on_after(timeout) as scope, run.pause.stops(scope):
         await run.runner.wait_finished()
     if scope.cancelled_caught:
         run.stop("stopped", f"the workflow's timeout of {timeout:g} s is over")

@@ -51,8 +51,9 @@ def test_version_and_help_import_nothing_heavy(argument: str) -> None:
 
 def test_help_names_every_command() -> None:
     text = run("--help").stdout
+    width = max(map(len, cli.COMMANDS))
     for name, command in cli.COMMANDS.items():
-        assert f"  {name:6}  {command.help}\n" in text
+        assert f"  {name:{width}}  {command.help}\n" in text
 
 
 def test_a_command_that_does_not_exist() -> None:
@@ -87,7 +88,7 @@ def test_a_mistake_in_the_projects_file_ends_with_2(tmp_path: Path) -> None:
 
 def test_completion_of_commands_and_their_options() -> None:
     words = run(_AGENTMESH_COMPLETE="complete_bash", COMP_WORDS="agentmesh r", COMP_CWORD="1").stdout.split()
-    assert words == ["run", "runs"]
+    assert words == ["run", "runs", "rate"]
     options = run(_AGENTMESH_COMPLETE="complete_bash", COMP_WORDS="agentmesh models --", COMP_CWORD="2").stdout.split()
     assert "--provider-file" in options
 

@@ -11,9 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from agentmesh.app.runs import runs_command, show_command
+from agentmesh.app.runs import runs_command
+from agentmesh.app.show import show_command
 from agentmesh.clock import in_thread
-from agentmesh.errors import ErrorInfo
+from agentmesh.errors import ErrorInfo, UserError
 from agentmesh.events import (
     CallEnded,
     CallIntent,
@@ -92,8 +93,11 @@ def hypotheses() -> list[Event]:
 
 def run(*arguments: str, columns: int | None = None, code: int = 0) -> str:
     result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": str(columns)} if columns else {})
+    if isinstance(result.exception, UserError):  # the root of the command line prints it
+        assert code == 2, result.exception
+        return f"{result.exception}\n"
     assert result.exit_code == code, result.output
-    return result.stdout if code == 0 else result.stderr
+    return result.stdout
 
 
 def test_runs_lists_all_and_reads_well_at_60_columns() -> None:
@@ -151,7 +155,9 @@ def test_show_names_the_journal_where_it_is_not_the_usual_one() -> None:
 def test_show_at_an_address_has_prompts_replies_attempts_and_errors() -> None:
     write_run(RUN, hypotheses())
     text = run("show", "a3f9", "review/17")
-    assert text.startswith(f"review/17  skipped  9.0s  $0.50\n  {BAD}\n  call 2  critic  small")
+    assert text.startswith(
+        f"review/17  skipped  9.0s  $0.50\n  {BAD}\n  waited 1.0s in the lane, 4.0s for answers\n  call 2  critic"
+    )
     assert "waited 0.5s" in text
     assert text.count(WORDY.strip()) == 1
     assert 'search({"q": "toxin"})' in text

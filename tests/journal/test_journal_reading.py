@@ -141,7 +141,7 @@ def test_a_damaged_file_says_so_and_hides_no_other(tmp_path: Path) -> None:
     good = found.pop("r1")
     assert {run.status for run in found.values()} == {"unreadable"}
     for run_id, words in {
-        "r2": "not a database", "r3": "before its first event", "r4": "cannot be read",
+        "r2": "not a database", "r3": "before its first event", "r4": "is damaged",
         "r5": "newer agentmesh (format 99; this one reads 2)", "r6": "no run of agentmesh",
     }.items():  # fmt: skip
         problem = found[run_id].problem

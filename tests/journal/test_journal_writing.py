@@ -293,7 +293,7 @@ async def test_the_counts_of_a_killed_run_include_what_came_after_its_last_summa
             journal.append(TaskEnded(at=2.0, outcome=Outcome("draft", key)))
         await journal.durable()
         with RunFile.open(journal.path) as run:
-            assert run._rows("SELECT last FROM run") == [(1,)]
+            assert run.rows("SELECT last FROM run") == [(1,)]
             assert run.summary().done == 3
         await journal.aclose()
 

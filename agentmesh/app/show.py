@@ -1,0 +1,200 @@
+"""The command `show`: what a run did, task by task; `show_item` has what it prints of one task or item."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ..errors import UserError
+from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history
+from .looking import (
+    STYLES,
+    FirstOption,
+    JournalOption,
+    JsonOption,
+    RunArgument,
+    cost,
+    explain_damage,
+    journal_of,
+    lasted,
+    new_console,
+    new_table,
+    outcome_json,
+    print_json,
+    short_of,
+    status_text,
+    text_of,
+    when,
+)
+from .show_item import item_json, print_item
+from .tree import tree
+from .wording import plural
+from .wording import show_command as command_for
+
+__all__ = ["show_command"]
+
+_SHOWN = 20  # failures, or items of one task, before one has to ask for more
+_TASKS = 100
+
+
+def show_command(
+    run: RunArgument = "last",
+    address: Annotated[str | None, typer.Argument(help="A task, or one item: review/17.")] = None,
+    *,
+    journal: JournalOption = None,
+    json: JsonOption = False,
+    first: FirstOption = None,
+) -> None:
+    """Show a run: its tasks, what failed, and at an address every prompt, reply, attempt, wait and error.
+
+    Example: agentmesh show last
+    """
+    with RunFile.open(find_run(journal_of(journal), run)) as file:
+        more = "" if journal is None else f" --journal {journal}"
+        if address is None:
+            _show_run(file, more=more, json=json, first=first)
+        else:
+            _show_address(file, address.strip("/"), json=json, first=first)
+        explain_damage(file)
+
+
+# One run.
+
+
+def _show_run(file: RunFile, *, more: str, json: bool, first: int | None) -> None:
+    summary, history = file.summary(), run_history(file, failures=first if json else first or _SHOWN)
+    if json:
+        print_json(_run_json(summary, history))
+        return
+    console = new_console()
+    short = short_of(file.path)
+    console.print(_headline(summary, history, short), soft_wrap=True)
+    if history.ended is not None and history.ended.reason:
+        console.print(text_of(history.ended.reason), soft_wrap=True)
+    if history.tasks:
+        _print_tasks(console, history, first=max(first or 0, _TASKS))
+    for notice in history.notices:
+        console.print(text_of(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else ""))
+    if history.tasks:
+        _print_failures(console, history, short, more=more)
+
+
+def _run_json(summary: RunSummary, history: RunHistory) -> dict[str, Any]:
+    return {
+        "run": asdict(summary),
+        "processes": 1 + len(history.resumed),
+        "tasks": [_task_json(task) for task in history.tasks.values()],
+        "failures": [outcome_json(outcome) for outcome in history.failures],
+        "failed": history.causes,
+        "skipped_behind": history.behind,
+        "notices": history.notices,
+        "resumed": history.resumed,
+    }
+
+
+def _task_json(task: TaskHistory) -> dict[str, Any]:
+    values = asdict(task) | {"needs": task.needs.splitlines(), "unfinished": task.unfinished}
+    return {name: value for name, value in values.items() if name not in ("first_event", "last_event")}
+
+
+def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
+    text = Text.assemble((summary.name or "unnamed", "bold"), f"  {short}  ", status_text(summary.status))
+    if summary.holder is not None and summary.status == "running":
+        text.append(f" in {summary.holder}")
+    retries = sum(task.retries for task in history.tasks.values())
+    counts = [plural(summary.calls, "call")]
+    counts += [plural(retries, "retry") if retries else ""]
+    counts += [f"{summary.pushed_back:,} pushed back" if summary.pushed_back else ""]
+    counts += [f"{n:,} tokens {way}" for n, way in ((summary.input_tokens, "in"), (summary.output_tokens, "out")) if n]
+    counts += [cost(summary.usd), lasted(summary.seconds)]
+    text.append(f"\n{when(summary.began, full=True)}  {', '.join(filter(None, counts))}\n{summary.path}")
+    if history.resumed:
+        left = sum(resumed.uncertain for resumed in history.resumed)
+        text.append(f"\nresumed: {1 + len(history.resumed)} processes; in flight when one of them ended: {left}")
+    if summary.uncertain:
+        text.append(f"\n{plural(summary.uncertain, 'call')} may have been paid without an answer", "yellow")
+    return text
+
+
+def _print_tasks(console: Console, history: RunHistory, *, first: int) -> None:
+    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited", "time", "cost"])
+    rows = tree({name: task.needs.splitlines() for name, task in history.tasks.items()})
+    for name, branch in rows[:first]:
+        table.add_row(*_task_cells(history.tasks[name], branch))
+    console.print()
+    console.print(table)
+    if len(rows) > first:
+        console.print(text_of(f"and {len(rows) - first:,} more tasks (--first {len(rows)})"))
+
+
+def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
+    counts = [(getattr(task, state), state) for state in ("done", "failed", "skipped", "cancelled", "unfinished")]
+    items = ", ".join(f"{count:,} {state}" for count, state in counts if count)
+    if task.matches:
+        items += (", " if items else "") + plural(task.matches, "match")
+    took = None if task.first is None or task.last is None else task.last - task.first
+    spent = "?" if task.unpriced else cost(task.usd) if task.calls else ""
+    figures = [f"{number:,}" if number else "" for number in (task.calls, task.retries)]
+    return [
+        text_of(branch + task.task),
+        items or "not begun",
+        *figures,
+        lasted(task.waited or None),
+        lasted(took),
+        spent,
+    ]
+
+
+def _print_failures(console: Console, history: RunHistory, run: str, *, more: str) -> None:
+    """The causes, each with the command that shows it; what was skipped because of them is only counted."""
+    console.print()
+    for outcome in history.failures:
+        console.print(text_of(f"{outcome.state} {outcome.address}: {outcome.error}", STYLES.get(outcome.state, "")))
+        console.print(text_of(f"    {command_for(run, str(outcome.address))}{more}", "dim"), soft_wrap=True)
+    if (hidden := history.causes - len(history.failures)) > 0:
+        console.print(text_of(f"and {hidden:,} more (--first {history.causes})"))
+    if history.behind:
+        console.print(text_of(f"skipped behind them: {history.behind:,}"))
+    if not history.causes:
+        task = next(iter(history.tasks))
+        console.print(text_of(f"Prompts and replies: {command_for(run, task)}{more}", "dim"), soft_wrap=True)
+
+
+# One address.
+
+
+def _show_address(file: RunFile, address: str, *, json: bool, first: int | None) -> None:
+    shown = first or (None if json else _SHOWN)
+    items = list(item_histories(file, address, first=None if shown is None else shown + 1))
+    if not items:
+        raise UserError(_unknown_address(file, address))
+    if json:
+        print_json({"run": file.run_id, "address": address, "items": [item_json(item) for item in items[:shown]]})
+        return
+    console = new_console()
+    for item in items[:shown]:
+        print_item(console, item)
+    if shown is not None and len(items) > shown:
+        task = run_history(file, failures=0).tasks[address.partition("/")[0]]
+        ended = task.done + task.failed + task.skipped + task.cancelled
+        left = max(task.added, ended) - shown if address == task.task else 0
+        console.print(
+            text_of(f"and {left:,} more items (--first {shown + left})" if left > 0 else "and more (--first N)")
+        )
+
+
+def _unknown_address(file: RunFile, address: str) -> str:
+    tasks = list(run_history(file, failures=0).tasks)
+    task = address.partition("/")[0]
+    short = short_of(Path(file.path))
+    if task in tasks:
+        return f"nothing happened at {address!r} in run {file.run_id}; `{command_for(short, task)}` has the rest"
+    close = difflib.get_close_matches(task, tasks, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(tasks)}" if tasks else ""
+    return f"run {file.run_id} has no task {task!r}{hint}"

@@ -1,0 +1,70 @@
+"""The pause of a run: while it lasts nothing new is sent, and its deadlines move on with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from ..clock import monotonic
+
+__all__ = ["Pause", "Paused"]
+
+
+class Paused(Exception):
+    """A call was admitted while its run was paused: it is not sent, and comes again when the run goes on."""
+
+
+class Pause:
+    """Whether a run is paused. Who has something to send waits for `wait_over` first, and asks again once admitted."""
+
+    __slots__ = ("_deadlines", "_over")
+
+    def __init__(self) -> None:
+        self._over: anyio.Event | None = None
+        self._deadlines: dict[anyio.CancelScope, float] = {}  # of each, the seconds that it had left when it stopped
+
+    def __repr__(self) -> str:
+        return f"<Pause {'on' if self.on else 'off'}>"
+
+    @property
+    def on(self) -> bool:
+        """Whether nothing new is to be sent now."""
+        return self._over is not None
+
+    def begin(self) -> None:
+        """From now on."""
+        if self._over is None:
+            self._over = anyio.Event()
+            for scope in self._deadlines:
+                self._stop(scope)
+
+    def end(self) -> None:
+        """Go on."""
+        if self._over is not None:
+            self._over.set()
+            self._over = None
+            for scope, left in self._deadlines.items():
+                scope.deadline = monotonic() + left
+
+    async def wait_over(self) -> None:
+        """Return when it is not paused."""
+        while self._over is not None:
+            await self._over.wait()
+
+    @contextmanager
+    def stops(self, scope: anyio.CancelScope) -> Iterator[None]:
+        """While inside, the time of this scope stands still whenever the run is paused."""
+        self._deadlines[scope] = math.inf
+        if self.on:
+            self._stop(scope)
+        try:
+            yield
+        finally:
+            del self._deadlines[scope]
+
+    def _stop(self, scope: anyio.CancelScope) -> None:
+        self._deadlines[scope] = scope.deadline - monotonic()
+        scope.deadline = math.inf
