@@ -10,16 +10,22 @@ __all__ = ["new_run_id", "run_time", "short_id"]
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 _LENGTH = 26
 _RANDOM_BITS = 80
+_LATEST = 2 ** (5 * _LENGTH - _RANDOM_BITS) - 1  # milliseconds that fit in
 _SHORT = 4
 
 
-def new_run_id(now: float) -> str:
+def new_run_id(now: float, *, after: str = "") -> str:
     """A new name for a run that begins at `now` (seconds since 1970): 26 characters in the layout of a ULID.
 
     The first ten are the time in milliseconds, so that names sort by it; the rest is random and never seeded, since
-    two runs with one seed are still two runs. The end of it is what `short_id` shows.
+    two runs with one seed are still two runs. The end of it is what `short_id` shows. It sorts behind the name `after`,
+    even where the clock has been set back since: then its time is one millisecond later than that one's.
     """
-    number = int(now * 1000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    time = int(now * 1000)
+    before = run_time(after)
+    if before is not None:
+        time = max(time, min(round(before * 1000) + 1, _LATEST))
+    number = time << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
 
 

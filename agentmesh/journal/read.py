@@ -16,13 +16,16 @@ from ..errors import UserError
 from ..events import EVENT_TYPES, Event, RunStatus
 from .encode import KIND_NUMBERS, decode
 from .format import RUNS_FOLDER, open_to_read, readable
-from .ids import run_time
+from .ids import new_run_id, run_time
 from .lock import Holder, lock_holder, lock_path
 from .parts import read_parts
 from .status import read_status
 from .tally import TALLY_COLUMNS, Tally
 
-__all__ = ["UNDER", "RunFile", "RunSummary", "address_span", "find_run", "list_runs", "run_files", "run_summary"]
+__all__ = [
+    "UNDER", "RunFile", "RunSummary", "address_span", "find_run", "list_runs", "next_run_id", "run_files",
+    "run_summary",
+]  # fmt: skip
 
 _SLICE = 1000
 _SKELETON_SLICE = 50_000  # rows without their bodies
@@ -304,6 +307,12 @@ def run_summary(path: Path) -> RunSummary:
 def run_files(folder: Path) -> list[Path]:
     """The files of all runs of a journal folder, the newest first."""
     return sorted((folder / RUNS_FOLDER).glob("*.db"), reverse=True)
+
+
+def next_run_id(folder: Path, now: float) -> str:
+    """The name of a new run in a journal folder: it sorts behind those there are, even after a clock was set back."""
+    newest = next((path.stem for path in run_files(folder) if run_time(path.stem) is not None), "")
+    return new_run_id(now, after=newest)
 
 
 def list_runs(folder: Path, *, first: int | None = None) -> list[RunSummary]:

@@ -27,8 +27,8 @@ __all__ = ["Store"]
 # A random key would cost more than all the rest, so events have no index but their number; a reader scans, without
 # the bodies where it can. FULL, because what is called durable must survive a power cut. Pages of 8 kB hold three
 # compressed replies of 6 kB where pages of 4 kB hold one. A checkpoint every 2,000 pages keeps the log near 16 MB.
-# On a network (`_alone`) there is no such log: one process has the file to itself and locks everybody else out of it,
-# and writes a status file for them.
+# On a network (`alone`) there is no such log: one process has the file to itself and writes a status file for others.
+# It locks them out in SQLite too, unless it goes on with a run: then it reads on its own what was there before.
 _SETTINGS = ("page_size = 8192", "synchronous = FULL", "wal_autocheckpoint = 2000")
 _REPLACE_RUN = f"INSERT OR REPLACE INTO run VALUES ({', '.join('?' * (1 + len(TALLY_COLUMNS)))})"  # noqa: S608 - only marks
 
@@ -51,7 +51,6 @@ class Store:
         self._connection = connection
         self._lock = lock
         self._alone = alone
-        self._locks_out = False
         self._compressor = ZstdCompressor(level=1)
 
     @classmethod
@@ -75,6 +74,8 @@ class Store:
             connection = _connect(path)
             make_tables(connection)  # before there is a log, so that without it the file is still a run's
             _choose_log(connection, alone=alone)
+            if alone:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         except (OSError, sqlite3.Error) as error:
             if connection is not None:
                 connection.close()
@@ -122,9 +123,6 @@ class Store:
         Returns how many bytes the packed bodies have. Raises sqlite3.Error, and then nothing of it is in the file.
         """
         packed = [compress(row, self._compressor) for row in rows]
-        if self._alone and not self._locks_out:  # from the first record on, so that it can be read before
-            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._locks_out = True
         several = len(packed) > _TOGETHER or run is not None  # else it is one statement, and that is a commit by itself
         try:
             if several:

@@ -124,7 +124,7 @@ class Tally:
         """Note how a run ended that did not say so itself."""
         if self.status is None:
             self.status, self.ended = status, at
-            self.seconds = None if self.began is None else at - self.began
+            self.seconds = None if self.began is None else max(0.0, at - self.began)  # the clock may be set back
 
 
 def _text(value: str) -> str:

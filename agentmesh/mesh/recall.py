@@ -15,7 +15,7 @@ from ..client.known import Found
 from ..clock import in_thread, wall
 from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import CallIntent, Notice, RunResumed, RunStarted, ToolEnded
-from ..journal import Holder, Journal, NullJournal, list_runs, new_run_id, short_id
+from ..journal import Holder, Journal, NullJournal, list_runs, new_run_id, next_run_id, short_id
 from ..journal.past import Answers, Past
 from ..marked_yaml import changed_parts
 from ..messages import Request, ToolCall
@@ -87,7 +87,8 @@ def begin(
         again, past = open_again(resume, content=content)
         first = RunStarted(at=wall(), run=past.run_id, name=name, seed=past.started.seed, **started)
         return Begun(again, first, past)
-    first = RunStarted(at=wall(), run=new_run_id(wall()), name=name, seed=seed, **started)
+    identity = new_run_id(wall()) if folder is None else next_run_id(folder, wall())
+    first = RunStarted(at=wall(), run=identity, name=name, seed=seed, **started)
     return Begun(NullJournal() if folder is None else Journal.create(folder, first.run, content=content), first)
 
 

@@ -122,14 +122,24 @@ async def test_on_a_network_one_process_has_the_file_and_others_read_its_status(
     assert list_runs(tmp_path)[0].status == "done"
 
 
-async def test_on_a_network_the_past_is_read_before_the_first_record_of_the_next_process(tmp_path: Path) -> None:
+async def test_on_a_network_a_process_that_goes_on_reads_what_was_there_meanwhile(tmp_path: Path) -> None:
     journal = Journal(await in_thread(lambda: Store.create(tmp_path, "r1", probe=on_network)), "r1")
     journal.append(RunStarted(at=1.0, run="r1", name="shared"))
     await journal.aclose("stopped")
-    store = await in_thread(lambda: Store.resume(journal.path, probe=on_network))
-    with RunFile.open(journal.path) as run:
-        assert [event for _, event in run.events()] == [RunStarted(at=1.0, run="r1", name="shared")]
-    await in_thread(store.close)
+    again = Journal(await in_thread(lambda: Store.resume(journal.path, probe=on_network)), "r1")
+    again._appended = 1
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(again.serve)
+        with RunFile.open(journal.path) as run:
+            for number in (1, 2, 3):
+                assert run.last() == number
+                again.append(TaskAdded(at=2.0, task="t", key=str(number)))
+                await again.durable()
+        code = "import sys; from pathlib import Path; from agentmesh.journal import *; RunFile.open(Path(sys.argv[1]))"
+        shown = await in_thread(python, code, journal.path)
+        assert f"run r1 is being written by process {os.getpid()}" in shown.stderr
+        await again.aclose("done")
+    assert {entry.name for entry in journal.path.parent.glob("r1*")} == {"r1.db"}
 
 
 async def test_what_a_killed_process_had_half_written_on_a_network_is_taken_back(tmp_path: Path) -> None:
