@@ -32,6 +32,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "run": Command("workflows:run_command", "Run a workflow, with a live picture of it."),
+    "resume": Command("resume:resume_command", "Go on with a run that was killed, interrupted or stopped."),
     "check": Command("workflows:check_command", "Find every mistake in a workflow before the first call."),
     "batch": Command("batch:batch_command", "Send the prompts of a JSONL file; one answer line for each."),
     "runs": Command("runs:runs_command", "List the runs that have a journal."),

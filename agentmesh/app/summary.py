@@ -92,8 +92,22 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
     for place, line in enumerate(limits):
         yield "" if place else "limits", line
     yield from _failures(summary, run if summary.journal else None, room=room)
-    if (command := summary.next or (show_command(run) if summary.journal else None)) is not None:
-        yield "next", command
+    for place, command in enumerate(_next(summary, run)):
+        yield "" if place else "next", command
+
+
+def _next(summary: RunSummary, run: str) -> list[str]:
+    """What a person is likely to type next."""
+    if summary.next is not None:
+        return [summary.next]
+    if not summary.journal:
+        return []
+    commands = [show_command(run)]
+    if summary.status in ("cancelled", "stopped"):
+        commands.insert(0, f"agentmesh resume {run}")
+    elif any(failure.state == "failed" for failure in summary.failures):
+        commands.append(f"agentmesh resume {run} --failed")
+    return commands
 
 
 def _time(summary: RunSummary) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,12 +30,15 @@ from .options import (
     RateOption,
     SeedOption,
 )
+from .resume import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
 from .settings import Options
 
 if TYPE_CHECKING:
+    from ..events import RunStarted
+    from ..mesh.recall import Resume
     from ..mesh.run import Run
 
-__all__ = ["check_command", "run_command"]
+__all__ = ["check_command", "resume_workflow", "run_command"]
 
 WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow file, or a shipped name.")]
 InputOption = Annotated[
@@ -60,8 +64,12 @@ def run_command(
     display: DisplayOption = None,
     output: OutputOption = None,
     seed: SeedOption = None,
+    fresh: FreshFlag = False,
+    on_uncertain: OnUncertainOption = None,
 ) -> int:
     """Run a workflow, with a live picture of it on stderr and its outputs on stdout.
+
+    Where the last run of the same workflow with the same inputs and models did not get to its end, it goes on.
 
     Example: agentmesh run hypotheses --input ideas=12
     """
@@ -75,10 +83,54 @@ def run_command(
         workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
     )
     check_sizes(loaded, catalog)
-    return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output))
+    given = {
+        "command": "run", "workflow": workflow, "model": list(model or ()), "rate": list(options.rate),
+        "provider_file": [str(file) for file in options.provider_file],
+        "output": None if output is None else str(output),
+    }  # fmt: skip
+    resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
+    if resume is not None:
+        refuse_output_of_another(output, resume.path.stem)
+    return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
 
 
-async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output: Path | None) -> int:
+def _unfinished(
+    workflow: Workflow, given: Mapping[str, Any], *, options: Options, on_uncertain: OnUncertainChoice | None
+) -> Resume | None:
+    """The unfinished run that the same command goes on with, if there is one."""
+    from ..mesh.recall import Resume, find_unfinished
+    from ..workflow.run import identity_of
+
+    if options.journal_folder is None:
+        return None
+    path = find_unfinished(options.journal_folder, name=workflow.name, identity=identity_of(workflow, given))
+    return None if path is None else Resume(path, on_uncertain=on_uncertain_of(on_uncertain))
+
+
+def resume_workflow(
+    started: RunStarted, resume: Resume, *, options: Options, output: Path | None, budget: Sequence[str] | None
+) -> int:
+    """Go on with the run of a workflow: with the inputs that it had, and the workflow as it is now."""
+    if not started.content:
+        raise UserError("this run keeps no content, and so no inputs: give the command that began it again")
+    given, catalog = started.options, options.catalog()
+    loaded = load_workflow(
+        given["workflow"], inputs=started.inputs, model_options=given.get("model", ()),
+        resolve=problem_of_model(catalog),
+    )  # fmt: skip
+    check_sizes(loaded, catalog)
+    if output is None and given.get("output") is not None:
+        output = Path(given["output"])
+    if output is not None:
+        _check_output(output)
+        refuse_output_of_another(output, started.run)
+    return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
+
+
+async def _run(
+    workflow: Workflow, *, catalog: Catalog, options: Options, output: Path | None, given: Mapping[str, Any],
+    resume: Resume | None,
+) -> int:  # fmt: skip
     from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
     from .displays import open_display
@@ -99,7 +151,9 @@ async def _run(workflow: Workflow, *, catalog: Catalog, options: Options, output
                 begun.append(run)
                 signals.watch(run)
 
-            result = await run_workflow(mesh, workflow, watchers=[display.event], on_run=begin)
+            result = await run_workflow(
+                mesh, workflow, watchers=[display.event], on_run=begin, options=given, resume=resume or False
+            )
     lost = None
     if output is not None:
         try:

@@ -60,19 +60,18 @@ def find_unfinished(folder: Path, *, name: str, identity: str | None = None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What a run stands on: its journal, its first event, and what there is of it already."""
+    """What a run stands on: its journal, its first event, what there is of it already, and what has changed since."""
 
     journal: Journal | NullJournal
     started: RunStarted
     past: Past | None = None
+    changes: tuple[str, ...] = ()
 
     async def aclose(self) -> None:
         """Write what is left, and give the files back. Raises UserError when the disk refuses."""
-        try:
-            await self.journal.aclose()
-        finally:
-            if self.past is not None:
-                await in_thread(self.past.close)
+        if self.past is not None:
+            await in_thread(self.past.close)  # first: nobody else may have the file open when it becomes one again
+        await self.journal.aclose()
 
 
 def begin(
@@ -86,7 +85,8 @@ def begin(
     if isinstance(resume, Resume):
         again, past = open_again(resume, content=content)
         first = RunStarted(at=wall(), run=past.run_id, name=name, seed=past.started.seed, **started)
-        return Begun(again, first, past)
+        changed = past.spec is not None and first.spec is not None and first.spec != past.spec
+        return Begun(again, first, past, changed_parts(past.spec or "", first.spec or "") if changed else ())
     identity = new_run_id(wall()) if folder is None else next_run_id(folder, wall())
     first = RunStarted(at=wall(), run=identity, name=name, seed=seed, **started)
     return Begun(NullJournal() if folder is None else Journal.create(folder, first.run, content=content), first)
@@ -115,13 +115,13 @@ def tell_begun(run: Run, begun: Begun) -> None:
     if begun.past is None:
         run.record.emit(begun.started)
     else:
-        _go_on(run, begun.started, past=begun.past)
+        _go_on(run, begun, past=begun.past)
 
 
-def _go_on(run: Run, started: RunStarted, *, past: Past) -> None:
+def _go_on(run: Run, begun: Begun, *, past: Past) -> None:
+    started, changes = begun.started, begun.changes
     run.record.show(started)  # who looks on has not seen it
     spec = started.spec if started.spec != past.spec else None
-    changes = () if spec is None or past.spec is None else changed_parts(past.spec, spec)
     at, process = wall(), str(Holder(os.getpid(), socket.gethostname()))
     run.record.emit(
         RunResumed(
@@ -137,10 +137,10 @@ def _go_on(run: Run, started: RunStarted, *, past: Past) -> None:
 
 def _notices(past: Past, changes: Sequence[str]) -> list[str]:
     tasks, open_calls = past.finished, len(past.uncertain)
-    texts = [f"going on with run {past.run_id}: {tasks:,} {'task has' if tasks == 1 else 'tasks have'} ended"]
+    texts = [f"going on with run {short_id(past.run_id)}: {tasks:,} {'task has' if tasks == 1 else 'tasks have'} ended"]
     if open_calls:
-        what = "are not sent again" if past.fails_uncertain else "are sent again"
-        calls = "1 call was" if open_calls == 1 else f"{open_calls:,} calls were"
+        calls, verb = ("1 call was", "is") if open_calls == 1 else (f"{open_calls:,} calls were", "are")
+        what = f"{verb} not sent again" if past.fails_uncertain else f"{verb} sent again"
         texts[0] += f"; {calls} in flight, may have been paid, and {what}"
     if changes:
         texts.append(f"the workflow has changed since: {', '.join(changes)}; what asks the same is not asked again")

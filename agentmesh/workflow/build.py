@@ -213,7 +213,8 @@ class Build:
         except UserError as problem:
             state.set_node(self._add(plan, Address(plan.name), work=_failing(_bad(problem))))
             return
-        work = self._works.contest(plan, matches)
+        entrants = None if source.task is None else self.tasks[source.task]
+        work = self._works.contest(plan, matches, joins=lambda: entrants is None or entrants.recalled)
         state.set_node(self._add(plan, Address(plan.name), work=work, also=plan.before))
         self._when_ended(plan.before, functools.partial(self._let_enter, plan, source, matches=matches))
 

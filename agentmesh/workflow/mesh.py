@@ -23,11 +23,13 @@ class Mesh(PlainMesh):
     async def workflow(
         self, where: str | Path, *, inputs: Mapping[str, Any] | None = None, models: Sequence[str] = (),
         seed: int | None = None, watchers: Sequence[Callable[[Event], None]] = (), weight: float = 1.0,
+        resume: bool = False,
     ) -> dict[str, Any]:  # fmt: skip
         """Run a workflow file, or a shipped workflow by name; returns what `agentmesh run -o` writes.
 
         `models` are as after `--model`: `NAME=MODEL`, or a model for all; `weight` is as in `open_run`. A run that is
-        partial does not raise.
+        partial does not raise. `resume` goes on with the unfinished run of the same workflow, inputs and models, if
+        there is one.
         Raises InputProblems with all mistakes of the file and the inputs before anything is asked.
         """
         from .load import load_workflow
@@ -39,7 +41,9 @@ class Mesh(PlainMesh):
             return load_workflow(where, inputs=inputs, model_options=models, resolve=resolve)
 
         workflow = await in_thread(load)
-        result = await run_workflow(self, workflow, seed=seed, watchers=watchers, weight=weight)
+        result = await run_workflow(
+            self, workflow, seed=seed, watchers=watchers, weight=weight, resume=resume, options={"model": list(models)}
+        )  # fmt: skip
         return result.as_json()
 
 

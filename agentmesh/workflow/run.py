@@ -13,19 +13,22 @@ from typing import Any
 
 import anyio
 
+from ..client.known import Known
 from ..clock import in_thread, wall
 from ..data import plain
 from ..events import Event, Notice, RunStatus
 from ..limits.statistics import LaneStatistics
 from ..mesh.mesh import Mesh
+from ..mesh.recall import Resume
 from ..mesh.run import Run
+from ..messages import digest
 from ..outcome import Outcome, Usage
 from ..references import TemplateProblem
 from .build import Build
 from .plan import Workflow
 from .works import budget_of
 
-__all__ = ["WorkflowResult", "run_workflow", "write_whole"]
+__all__ = ["WorkflowResult", "identity_of", "run_workflow", "write_whole"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +70,20 @@ class WorkflowResult:
 
 async def run_workflow(
     mesh: Mesh, workflow: Workflow, *, seed: int | None = None, watchers: Sequence[Callable[[Event], None]] = (),
-    on_run: Callable[[Run], None] | None = None, weight: float = 1.0,
+    on_run: Callable[[Run], None] | None = None, weight: float = 1.0, resume: bool | Resume = False,
+    options: Mapping[str, Any] | None = None, known: Sequence[Known] = (),
 ) -> WorkflowResult:  # fmt: skip
     """Run a workflow to its end and write the files of its outputs. Failures of tasks are in the result.
 
-    `on_run` gets the run when it has begun, to stop or cancel it from outside; `weight` is as in `open_run`. Raises
-    UserError for an agent's model that nobody serves.
+    `on_run` gets the run when it has begun, to stop or cancel it from outside; `weight`, `resume` and `known` are as in
+    `open_run`. `options` are kept with the run, for whoever goes on with it. Raises UserError for an agent's model that
+    nobody serves.
     """
     started = {
         "source": workflow.file, "spec": workflow.text, "inputs": plain(workflow.inputs),
         "tasks": tuple(name for name, plan in workflow.tasks.items() if not plan.is_fallback),
-        "waits_for": {name: plan.needs for name, plan in workflow.tasks.items()},
+        "waits_for": {name: plan.needs for name, plan in workflow.tasks.items()}, "options": dict(options or {}),
+        "identity": identity_of(workflow, options or {}),
     }  # fmt: skip
     named = {agent.model for agent in workflow.agents.values() if agent.model is not None}
     await mesh.read_models({model for name in named for model in workflow.routes(name)})
@@ -90,6 +96,8 @@ async def run_workflow(
         started=started,
         watchers=watchers,
         weight=weight,
+        resume=resume,
+        known=known,
     ) as run:
         if on_run is not None:
             on_run(run)
@@ -108,6 +116,12 @@ async def run_workflow(
         usage=run.record.usage, usd=run.record.usd, lanes=mesh.statistics(), reason=run.reason,
         unfinished=run.runner.statistics().unfinished, notes=made.notes,
     )  # fmt: skip
+
+
+def identity_of(workflow: Workflow, options: Mapping[str, Any]) -> str:
+    """What is asked for: the same workflow with the same inputs and models is the same run, until it is finished."""
+    asked = [workflow.name, workflow.file, plain(workflow.inputs), options.get("model", [])]
+    return digest(asked, length=16)
 
 
 async def _finish(run: Run, timeout: float | None) -> None:

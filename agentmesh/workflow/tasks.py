@@ -49,6 +49,13 @@ class TaskState:
     def __repr__(self) -> str:
         return f"<TaskState {self.plan.name}: {self.collection or self.node}>"
 
+    @property
+    def recalled(self) -> bool:
+        """Whether it has ended, and all of it in an earlier process."""
+        if self.collection is not None:
+            return self.collection.recalled
+        return self.node is not None and self.node.recalled
+
     # --- growing
 
     def set_node(self, node: Node) -> None:

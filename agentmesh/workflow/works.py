@@ -16,6 +16,7 @@ from ..mesh.run import PYTHON_LANE, UNDECIDED_LANE, Run
 from ..mesh.work import FAIL, Job, OnFailure, Perform, SkipTask, Work
 from ..ranking import Stop
 from ..references import TemplateProblem
+from .asked import Asked, reviver
 from .plan import AgentPlan, Limits, RankPlan, TaskPlan, Text, Workflow
 from .spec import BudgetSpec
 from .views import CollectionView, Item, Scoped
@@ -41,6 +42,7 @@ class Works:
         self._budgets: dict[tuple[str, str], Budget | None] = {}
         self._terms: dict[str, Work] = {}
         self._lanes: dict[str, str] = {}
+        self._asked = Asked(workflow)
 
     def of(self, plan: TaskPlan, item: Scoped) -> Work:
         """The work of one item of a task that is no tournament."""
@@ -56,9 +58,11 @@ class Works:
                 perform, is_call=agent is not None, agent=plan.agent, retry=self._retry(plan, agent),
                 timeout=plan.limits.timeout, attempt_timeout=agent.limits.timeout if agent is not None else None,
                 budgets=self._budgets_of(plan, agent), weight=agent.weight if agent is not None else None,
+                revive=reviver(plan, agent),
             )  # fmt: skip
         about = item.about
-        return replace(terms, perform=perform, item=None if isinstance(about, Item) else about)
+        asked = self._asked.of(plan, item) if self._run.is_kept else None
+        return replace(terms, perform=perform, item=None if isinstance(about, Item) else about, asked=asked)
 
     def _perform(self, plan: TaskPlan, item: Scoped) -> Perform:
         match plan.kind:
@@ -189,14 +193,15 @@ class Works:
         """What the judge sees of an entrant. Raises TemplateProblem."""
         return _text(rank.entrant, self._scope(item))
 
-    def contest(self, plan: TaskPlan, matches: Matches) -> Work:
-        """The work of a tournament's task: skipped if nobody entered."""
+    def contest(self, plan: TaskPlan, matches: Matches, *, joins: Callable[[], bool]) -> Work:
+        """The work of a tournament's task: skipped if nobody entered. `joins`: whether all who enter were recalled."""
         assert plan.rank is not None
         judge = self._workflow.agents[plan.rank.judge]
         work = contest_work(matches, matches.judge, on_failure=self._on_failure(plan, Scoped()))
         return replace(
             work, perform=self._conditional(plan, Scoped(), perform=matches.perform), retry=self._retry(plan, judge),
-            timeout=plan.limits.timeout, budgets=self._budgets_of(plan, judge),
+            timeout=plan.limits.timeout, budgets=self._budgets_of(plan, judge), joins=joins,
+            asked=self._asked.of(plan, Scoped()) if self._run.is_kept else None, revive=reviver(plan, None),
         )  # fmt: skip
 
     # --- the words that all levels share

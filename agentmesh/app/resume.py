@@ -1,0 +1,150 @@
+"""The command `resume`, and what `run` and `batch` share with it: which run to go on with, and what with open calls."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..errors import UserError
+from .budgets import BudgetOption
+from .options import DisplayOption, JournalOption, OutputOption
+from .settings import Options
+from .wording import plural
+
+if TYPE_CHECKING:
+    from ..events import CallIntent
+    from ..journal import RunSummary
+    from ..mesh.recall import OnUncertain
+
+__all__ = [
+    "FreshFlag", "OnUncertainChoice", "OnUncertainOption", "on_uncertain_of", "refuse_output_of_another",
+    "resume_command",
+]  # fmt: skip
+
+OnUncertainChoice = Literal["resend", "fail", "ask"]
+OnUncertainOption = Annotated[
+    OnUncertainChoice | None,
+    typer.Option("--on-uncertain", help="Calls that were in flight when a run ended: send them again, or not, or ask."),
+]
+FreshFlag = Annotated[bool, typer.Option("--fresh", help="Begin anew, even where an unfinished run could go on.")]
+FailedFlag = Annotated[bool, typer.Option("--failed", help="Try again what has failed, too.")]
+
+_UNFINISHED = ("interrupted", "cancelled", "stopped")
+_SHOWN = 8
+
+
+def resume_command(
+    run: Annotated[str, typer.Argument(help="The end or the beginning of a run's id, or `last`.")] = "last",
+    failed: FailedFlag = False,
+    on_uncertain: OnUncertainOption = None,
+    budget: BudgetOption = None,
+    journal: JournalOption = None,
+    display: DisplayOption = None,
+    output: OutputOption = None,
+) -> int:
+    """Go on with a run that was killed, interrupted, or stopped by a budget: nothing that is there is paid again.
+
+    Example: agentmesh resume last
+    """
+    from ..events import RunStarted
+    from ..journal import RunFile, short_id
+    from ..mesh.recall import Resume
+
+    options = Options.load(journal=journal, display=display)
+    if options.journal_folder is None:
+        raise UserError("without a journal there is nothing to go on with: leave out no_journal")
+    path = _path_of(run, options.journal_folder, failed=failed)
+    with RunFile.open(path) as file:
+        summary = file.summary()
+        started = next((event for _, event in file.events(RunStarted)), None)
+    _check_resumable(summary, failed=failed)
+    assert isinstance(started, RunStarted)
+    given: dict[str, Any] = dict(started.options)
+    resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
+    options = Options.load(
+        journal=journal, display=display, seed=started.seed,
+        provider_file=[Path(one) for one in given.get("provider_file", ())], rate=list(given.get("rate", ())),
+    )  # fmt: skip
+    match given.get("command"):
+        case "run":
+            from .workflows import resume_workflow
+
+            return resume_workflow(started, resume, options=options, output=output, budget=budget)
+    raise UserError(
+        f"run {short_id(path.stem)} ({started.name}) was not begun by `agentmesh run` or `batch`: start that program "
+        f"again, which goes on with it by `open_run({started.name!r}, resume=True)`"
+    )
+
+
+def _path_of(run: str, folder: Path, *, failed: bool) -> Path:
+    """The file of the run that is meant. Raises UserError where `last` could mean several."""
+    from ..journal import find_run, list_runs, short_id
+
+    if run != "last":
+        return find_run(folder, run)
+    states = (*_UNFINISHED, "partial") if failed else _UNFINISHED
+    candidates = [one for one in list_runs(folder) if one.status in states]
+    if len(candidates) < 2:
+        return candidates[0].path if candidates else find_run(folder, run)
+    lines = [f"  {short_id(one.id)}  {one.name}  {one.status}, {plural(one.done, 'task')} done" for one in candidates]
+    listed = "\n".join(lines[:_SHOWN])
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UserError(f"{len(candidates)} runs are unfinished; say which, as in agentmesh resume ID:\n{listed}")
+    typer.echo(f"{len(candidates)} runs are unfinished:\n{listed}", err=True)
+    return find_run(folder, typer.prompt("which one", default=short_id(candidates[0].id), err=True))
+
+
+def _check_resumable(summary: RunSummary, *, failed: bool) -> None:
+    from ..journal import short_id
+
+    run = short_id(summary.id)
+    match summary.status:
+        case "running":
+            raise UserError(f"run {run} is being written by {summary.holder}; one process writes a run")
+        case "done" if not failed or not (summary.failed or summary.skipped):
+            raise UserError(f"run {run} is finished: there is nothing to go on with")
+        case "partial" if not failed:
+            raise UserError(
+                f"run {run} is finished, with {plural(summary.failed, 'failure')}: to try these again, type "
+                f"agentmesh resume {run} --failed"
+            )
+        case "unreadable":
+            raise UserError(summary.problem or f"run {run} cannot be read")
+
+
+def on_uncertain_of(choice: OnUncertainChoice | None) -> OnUncertain:
+    """What becomes of open calls: as it was said, or as a person says when asked."""
+    if choice != "ask":
+        return choice or "resend"
+
+    def ask(calls: Sequence[CallIntent]) -> Literal["resend", "fail"]:
+        what = f"{plural(len(calls), 'call')} may have been paid without an answer"
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UserError(f"{what}, and nobody can be asked here: say --on-uncertain resend or --on-uncertain fail")
+        again = typer.confirm(f"{what}. Send them again", default=True, err=True)
+        return "resend" if again else "fail"
+
+    return ask
+
+
+def refuse_output_of_another(output: Path | None, run: str) -> None:
+    """Raises UserError where a result would take the place of that of another run than the one that goes on."""
+    if output is None or not output.expanduser().is_file():
+        return
+    try:
+        there: Any = jsonlib.loads(output.expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        there = None
+    from ..journal import short_id
+
+    other = there.get("run") if isinstance(there, Mapping) else None
+    if other != run:
+        what = f"has the result of run {short_id(str(other))}" if other else "is no result of an agentmesh run"
+        raise UserError(
+            f"-o {output}: it {what}, and run {short_id(run)} goes on: name another file, or begin anew with --fresh"
+        )

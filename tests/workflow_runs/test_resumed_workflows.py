@@ -1,0 +1,141 @@
+"""Workflows whose run did not get to its end: the same command goes on, and asks nothing twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentmesh.app.cli import main
+from agentmesh.journal import RunFile, find_run, list_runs
+
+WORKFLOW = """
+agentmesh: 1
+name: chain
+inputs:
+  words: {type: rows, default: [{w: alpha}, {w: beta}, {w: gamma}, {w: delta}]}
+agents:
+  writer: {model: sim/small, instructions: You write.}
+  critic: {model: sim/small, instructions: You review.}
+tasks:
+  draft: {for_each: inputs.words, key: item.w, agent: writer, prompt: "Write of {{ item.w }}"}
+  length: {for_each: tasks.draft, python: "count:length", with: {text: item}}
+  review: {for_each: tasks.draft, agent: critic, prompt: "Review: {{ item }}"}
+  summary: {agent: writer, prompt: "Sum up: {{ tasks.review | join(' ') }} {{ tasks.length | join(', ') }}"}
+outputs: {summary: tasks.summary, lengths: tasks.length}
+"""
+COUNT = """
+import os
+
+def length(text: str) -> int:
+    if os.path.exists("broken") and len(text) % 2:
+        raise ValueError("odd")
+    with open("counted.txt", "a") as file:
+        file.write("x")
+    return len(text)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "count", raising=False)
+    Path("chain.yaml").write_text(WORKFLOW)
+    Path("count.py").write_text(COUNT)
+    return tmp_path
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else {}, err
+
+
+def killed(*arguments: str, ended: int) -> None:
+    """Run a command in a process of its own, and kill it once so many tasks have ended."""
+    command = [sys.executable, "-m", "agentmesh", *arguments, "--display", "none"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < deadline:
+            runs = list_runs(Path(".agentmesh"))
+            if runs and runs[0].done >= ended:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+
+
+def test_the_same_command_goes_on_after_a_kill_and_gives_what_an_undisturbed_run_gives(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed("run", "chain.yaml", ended=5)
+    (before,) = list_runs(Path(".agentmesh"))
+    assert before.status == "interrupted"
+    code, outputs, err = run("run", "chain.yaml", "--display", "plain", "-o", "out.json", capsys=capsys)
+    assert code == 0
+    assert f"going on with run {before.id[-4:]}: " in err
+    (after,) = list_runs(Path(".agentmesh"))
+    assert (after.id, after.status, after.done, after.resumes) == (before.id, "done", 13, 1)
+    assert after.calls == 9 + after.uncertain
+    written = json.loads(Path("out.json").read_text())
+    assert written["run"] == after.id
+    assert written["usage"]["calls"] == after.calls
+    code, undisturbed, _ = run("run", "chain.yaml", "--fresh", "--display", "none", capsys=capsys)
+    assert outputs == undisturbed
+    assert len(list_runs(Path(".agentmesh"))) == 2
+
+
+def test_what_failed_is_tried_again_only_where_one_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken").touch()
+    code, outputs, _ = run("run", "chain.yaml", "--display", "none", capsys=capsys)
+    failed = 4 - len(outputs["lengths"])
+    assert (code, failed > 0) == (1, True)
+    counted = len(Path("counted.txt").read_text())
+    code, _, err = run("resume", "last", capsys=capsys)
+    assert code == 2
+    assert "--failed" in err
+    Path("broken").unlink()
+    code, outputs, _ = run("resume", "last", "--failed", "--display", "none", capsys=capsys)
+    assert (code, len(outputs["lengths"])) == (0, 4)
+    assert len(Path("counted.txt").read_text()) == counted + failed
+    (after,) = list_runs(Path(".agentmesh"))
+    assert (after.status, after.done, after.failed) == ("done", 13, 0)
+    assert after.calls == 10  # the summary reads all lengths, and was asked once more
+    code, _, err = run("resume", after.id, "--failed", capsys=capsys)
+    assert code == 2
+    assert "finished" in err
+
+
+def test_a_changed_workflow_asks_again_only_what_is_asked_otherwise(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed("run", "chain.yaml", ended=12)
+    (before,) = list_runs(Path(".agentmesh"))
+    Path("chain.yaml").write_text(WORKFLOW.replace("You review.", "You review with care."))
+    code, _, err = run("run", "chain.yaml", "--display", "plain", capsys=capsys)
+    assert code == 0
+    assert "the workflow has changed since: agents.critic" in err
+    with RunFile.open(find_run(Path(".agentmesh"), "last")) as file:
+        after = file.summary()
+    again = after.calls - before.calls - (after.uncertain - before.uncertain)
+    assert (after.id, again) == (before.id, 5)  # the reviews and the summary
+
+
+def test_mistakes_are_told_and_change_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("resume", "nothing", capsys=capsys)[0] == 2
+    killed("run", "chain.yaml", ended=2)
+    Path("out.json").write_text('{"run": "another"}')
+    code, _, err = run("run", "chain.yaml", "-o", "out.json", capsys=capsys)
+    assert code == 2
+    assert "result of run" in err
+    Path("chain.yaml").rename("gone.yaml")
+    code, _, err = run("resume", "last", capsys=capsys)
+    assert code == 2
+    assert "there is no such workflow" in err
+    (still,) = list_runs(Path(".agentmesh"))
+    assert (still.status, still.resumes) == ("interrupted", 0)
