@@ -16,8 +16,6 @@ from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, it
 from .looking import (
     STYLES,
     FirstOption,
-    JournalOption,
-    JsonOption,
     RunArgument,
     cost,
     explain_damage,
@@ -32,6 +30,7 @@ from .looking import (
     text_of,
     when,
 )
+from .options import JournalOption, JsonFlag
 from .show_item import item_json, print_item
 from .tree import tree
 from .wording import plural
@@ -48,7 +47,7 @@ def show_command(
     address: Annotated[str | None, typer.Argument(help="A task, or one item: review/17.")] = None,
     *,
     journal: JournalOption = None,
-    json: JsonOption = False,
+    json: JsonFlag = False,
     first: FirstOption = None,
 ) -> None:
     """Show a run: its tasks, what failed, and at an address every prompt, reply, attempt, wait and error.
@@ -123,7 +122,7 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
 
 
 def _print_tasks(console: Console, history: RunHistory, *, first: int) -> None:
-    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited", "time", "cost"])
+    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited, sum", "time", "cost"])
     rows = tree({name: task.needs.splitlines() for name, task in history.tasks.items()})
     for name, branch in rows[:first]:
         table.add_row(*_task_cells(history.tasks[name], branch))
