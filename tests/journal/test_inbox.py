@@ -14,7 +14,6 @@ from agentmesh.errors import UserError
 from agentmesh.journal.inbox import Answer, Inbox, Message, inbox_path, tell_run
 from agentmesh.journal.lock import release_lock, take_lock
 
-
 Answerer = Callable[[Inbox, Message], None]
 
 

@@ -112,3 +112,17 @@ def test_a_pools_limit_and_a_models_of_one_name() -> None:
     assert figure(admission, "requests_per_minute", "m")[0] == 30
     pool = next(gauge for gauge in row.gauges if gauge.scope == "pool p")
     assert pool.limit.burst == 1.0, "a burst changes in proportion"
+
+
+def test_what_others_use_of_the_providers_limit_is_not_taken_from_the_users() -> None:
+    admission = Admission("acme", (), 0.0)
+    row = admission.row("m", (Limit("requests", 600, burst=10),), 0.0)
+    for second in range(20):  # others have emptied it each time
+        (ticket,) = some(admission, row, 1, now=float(second))
+        admission.admit(float(second))
+        admission.hear(ticket, [Told("requests", 60.0, 600, 0, None)], now=second + 0.1)
+        admission.settle(ticket, second + 0.1, input_tokens=1, output_tokens=1)
+    some(admission, row, 300, now=20.0)
+    assert len(admit(admission, since=20.0, until=30.0)) < 70
+    admission.set_limit(Limit("requests", 60, ceiling=True), of=row, scope="m", now=30.0)
+    assert len(admit(admission, since=30.0, until=40.0)) >= 9

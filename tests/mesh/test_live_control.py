@@ -202,3 +202,27 @@ async def test_what_another_process_says(tmp_path: Path) -> None:
     said = [event.text.partition(" by process")[0] for event in of(Notice, events)]
     assert said[:2] == ["paused", "lab/slow.in_flight is 3 now, lab.tokens_per_day is 9 now, set"]
     assert said[2:] == ["unpaused", "cancelled", "cancelled"]
+
+
+@pytest.mark.virtual_time
+@pytest.mark.both_backends
+async def test_calls_of_several_accounts_leave_their_lanes_and_come_again(tmp_path: Path) -> None:
+    """Each account's pool lets one go each second; another run is not held up by those that wait for the end."""
+    async with (
+        am.open_mesh(journal=None, **options(tmp_path, POOLED)) as mesh,
+        mesh.open_run("paused") as run,
+        mesh.open_run("other") as other,
+    ):
+        tasks = ask(run, "lab/m", 20)
+        await anyio.sleep(3.5)
+        run.set_paused(True)
+        await anyio.sleep(0.5)
+        before, began = run.record.counts["t"]["done"], monotonic()
+        assert 6 <= before <= 9
+        assert all([(await task.outcome()).ok for task in ask(other, "lab/n", 20)])
+        assert monotonic() - began < 13, "both accounts work for the other run"
+        assert run.record.counts["t"]["done"] == before
+        run.set_paused(False)
+        began = monotonic()
+        assert all([(await task.outcome()).ok for task in tasks])
+        assert monotonic() - began < 10
