@@ -37,7 +37,7 @@ def test_a_run_is_timed_without_a_journal_and_with_one() -> None:
 
 def test_a_large_journal_is_a_finished_run(tmp_path: Path) -> None:
     path, item = write_large_journal(tmp_path, 2_000_000)
-    assert 2_000_000 < path.stat().st_size < 9_000_000
+    assert 2_000_000 < path.stat().st_size < 40_000_000  # it grows by what one checkpoint brings in
     with RunFile.open(path) as run:
         summary = run.summary()
         (history,) = item_histories(run, item)
