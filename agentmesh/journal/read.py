@@ -31,7 +31,7 @@ __all__ = [
 
 _SLICE = 1000
 _SKELETON_SLICE = 50_000  # rows without their bodies
-UNDER = "(task = ? OR task >= ? AND task < ?)"
+UNDER = "task < ? AND task >= ? AND (task = ? OR task >= ?)"
 """Whether a record is at an address or under it, which `address_span` gives the values for."""
 _SHOWN_CANDIDATES = 8
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
@@ -291,9 +291,9 @@ class RunFile:
         return f"<RunFile {self.path}>"
 
 
-def address_span(address: str) -> tuple[str, str, str]:
-    """An address, and between which two texts all addresses under it are."""
-    return address, f"{address}/", f"{address}0"  # the character after the slash
+def address_span(address: str) -> tuple[str, str, str, str]:
+    """The values of `UNDER`: before the first text all addresses under this one are, and from the last one on."""
+    return f"{address}0", address, address, f"{address}/"  # the nought comes after the slash
 
 
 def _summary(path: Path, tally: Tally, holder: Holder | None, as_of: float | None = None) -> RunSummary:
