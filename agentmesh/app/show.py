@@ -40,6 +40,7 @@ __all__ = ["show_command"]
 
 _SHOWN = 20  # failures, or items of one task, before one has to ask for more
 _TASKS = 100
+_NOTICEABLE = 0.05  # seconds
 
 
 def show_command(
@@ -139,12 +140,13 @@ def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
         items += (", " if items else "") + plural(task.matches, "match")
     took = None if task.first is None or task.last is None else task.last - task.first
     spent = "?" if task.unpriced else cost(task.usd) if task.calls else ""
+    waited = task.waited if task.waited >= _NOTICEABLE else None
     figures = [f"{number:,}" if number else "" for number in (task.calls, task.retries)]
     return [
         text_of(branch + task.task),
         items or "not begun",
         *figures,
-        lasted(task.waited or None),
+        lasted(waited),
         lasted(took),
         spent,
     ]
