@@ -22,7 +22,7 @@ from .settings import Options
 from .wording import dollars
 
 __all__ = [
-    "GAP", "STYLES", "FirstOption", "JournalOption", "JsonOption", "RunArgument", "cost", "explain_damage",
+    "GAP", "STYLES", "FirstOption", "RunArgument", "cost", "explain_damage",
     "journal_of", "lasted", "new_console", "new_table", "outcome_json", "print_json", "short_of", "size",
     "status_text", "text_of", "when",
 ]  # fmt: skip
@@ -33,10 +33,6 @@ _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])  # a re
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 RunArgument = Annotated[str, typer.Argument(help="The end or the beginning of a run's id, or `last`.")]
-JournalOption = Annotated[
-    Path | None, typer.Option("--journal", help="The folder that the journals are in; .agentmesh unless set.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FirstOption = Annotated[int | None, typer.Option("--first", min=1, help="Print only that many.")]
 
 

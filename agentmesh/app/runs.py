@@ -12,8 +12,6 @@ from ..journal import RunSummary, list_runs, run_files, short_id
 from .looking import (
     GAP,
     FirstOption,
-    JournalOption,
-    JsonOption,
     cost,
     journal_of,
     lasted,
@@ -24,13 +22,14 @@ from .looking import (
     text_of,
     when,
 )
+from .options import JournalOption, JsonFlag
 
 __all__ = ["runs_command"]
 
 _ROOMY = 72  # characters of a line that has room for a title of two words
 
 
-def runs_command(journal: JournalOption = None, json: JsonOption = False, first: FirstOption = None) -> None:
+def runs_command(journal: JournalOption = None, json: JsonFlag = False, first: FirstOption = None) -> None:
     """List the runs that are in the journal, the newest first.
 
     Example: agentmesh runs

@@ -16,8 +16,6 @@ from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, it
 from .looking import (
     STYLES,
     FirstOption,
-    JournalOption,
-    JsonOption,
     RunArgument,
     cost,
     explain_damage,
@@ -32,6 +30,7 @@ from .looking import (
     text_of,
     when,
 )
+from .options import JournalOption, JsonFlag
 from .show_item import item_json, print_item
 from .tree import tree
 from .wording import plural
@@ -41,6 +40,7 @@ __all__ = ["show_command"]
 
 _SHOWN = 20  # failures, or items of one task, before one has to ask for more
 _TASKS = 100
+_NOTICEABLE = 0.05  # seconds
 
 
 def show_command(
@@ -48,7 +48,7 @@ def show_command(
     address: Annotated[str | None, typer.Argument(help="A task, or one item: review/17.")] = None,
     *,
     journal: JournalOption = None,
-    json: JsonOption = False,
+    json: JsonFlag = False,
     first: FirstOption = None,
 ) -> None:
     """Show a run: its tasks, what failed, and at an address every prompt, reply, attempt, wait and error.
@@ -123,7 +123,7 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
 
 
 def _print_tasks(console: Console, history: RunHistory, *, first: int) -> None:
-    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited", "time", "cost"])
+    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited, sum", "time", "cost"])
     rows = tree({name: task.needs.splitlines() for name, task in history.tasks.items()})
     for name, branch in rows[:first]:
         table.add_row(*_task_cells(history.tasks[name], branch))
@@ -140,12 +140,13 @@ def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
         items += (", " if items else "") + plural(task.matches, "match")
     took = None if task.first is None or task.last is None else task.last - task.first
     spent = "?" if task.unpriced else cost(task.usd) if task.calls else ""
+    waited = task.waited if task.waited >= _NOTICEABLE else None
     figures = [f"{number:,}" if number else "" for number in (task.calls, task.retries)]
     return [
         text_of(branch + task.task),
         items or "not begun",
         *figures,
-        lasted(task.waited or None),
+        lasted(waited),
         lasted(took),
         spent,
     ]

@@ -23,7 +23,7 @@ from ..dialects.told import over_limit_hint
 from ..errors import CallFailed, ErrorInfo
 from ..events import CallEnded, CallIntent, LaneFrozen, Notice
 from ..limits.admission import Frozen, Row, Ticket
-from ..limits.lane import Lane
+from ..limits.lane import Elsewhere, Lane
 from ..messages import Reply, Request
 from . import notices
 from .asking import DEFAULT_MAX_TOKENS, Asking, begin
@@ -112,9 +112,14 @@ class Endpoint:
             reservation = await caller.budgets.reserve(
                 usd=self._highest_usd(asking.most_input, most_output, caller), tokens=asking.most_input + most_output
             )
+            visitor = None if asking.tried else guest
             try:
-                ticket, waited = await self._admit(asking, ticket, reservation, guest=None if asking.tried else guest)
-            except Paused:
+                ticket, waited = await self._admit(asking, ticket, reservation, guest=visitor)
+            except (Paused, Elsewhere) as left:  # the run is paused or cancelled, or a guest was sent on
+                if caller.halted():
+                    raise Halted from None
+                if visitor is not None and isinstance(left, Elsewhere):
+                    raise
                 ticket = None
                 continue
             result = await self._attempt(asking, ticket, reservation, waited=waited)

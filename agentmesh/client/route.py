@@ -96,9 +96,8 @@ class Accounts:
             while True:
                 try:
                     return await endpoint.call(request, caller, on_text=listener, guest=guest, key=key)
-                except Elsewhere:
-                    assert guest.to is not None
-                    endpoint = guest.to
+                except Elsewhere:  # to another one, or out of the lane while the run is paused
+                    endpoint, guest.to = guest.to or endpoint, None
                     self._moving.discard(guest)
                 except CallFailed as failure:
                     guest.failed.add(endpoint)

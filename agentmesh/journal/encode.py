@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from zstandard import ZstdCompressor, ZstdDecompressor
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
 
 from ..errors import ErrorInfo
 from ..events import (
@@ -31,7 +31,7 @@ from ..events import (
 )
 from ..outcome import Address
 
-__all__ = ["KIND_NUMBERS", "Row", "compress", "decode", "encode", "without_content"]
+__all__ = ["KIND_NUMBERS", "Row", "body_of", "compress", "decode", "encode", "kind_name", "without_content"]
 
 KIND_NUMBERS = MappingProxyType({kind: number for number, kind in enumerate(EVENT_TYPES, start=1)})
 
@@ -72,10 +72,24 @@ def compress(row: Row, compressor: ZstdCompressor) -> Row:
 
 def decode(kind: int, codec: int, body: bytes) -> Event:
     """The event of a row. Raises ValueError for a row that this version cannot read."""
-    if not 1 <= kind <= len(EVENT_TYPES) or codec not in (_PLAIN, _ZSTD):
-        raise ValueError(f"unknown kind {kind} or codec {codec}")
-    plain = ZstdDecompressor().decompress(body) if codec == _ZSTD else body
-    return read_event(EVENT_TYPES[kind - 1].__name__, plain)
+    return read_event(kind_name(kind), body_of(codec, body))
+
+
+def kind_name(kind: int) -> str:
+    """The name of a kind of event by its number. Raises ValueError for one that this version does not know."""
+    if not 1 <= kind <= len(EVENT_TYPES):
+        raise ValueError(f"unknown kind {kind}")
+    return EVENT_TYPES[kind - 1].__name__
+
+
+def body_of(codec: int, body: bytes) -> bytes:
+    """The JSON in a row's body. Raises ValueError for a row that this version cannot read."""
+    if codec not in (_PLAIN, _ZSTD):
+        raise ValueError(f"unknown codec {codec}")
+    try:
+        return ZstdDecompressor().decompress(body) if codec == _ZSTD else body
+    except ZstdError as error:
+        raise ValueError(str(error)) from None
 
 
 def without_content(event: Event) -> Event:

@@ -162,16 +162,16 @@ def item_histories(run: RunFile, address: str, *, first: int | None = None) -> I
 def _numbers(run: RunFile, address: str, *, first: int | None) -> Iterable[int]:
     """The numbers of the events of the first items at an address: one pass over the records, without their bodies."""
     low, high = _between(run, address)
-    kinds = ",".join(str(KIND_NUMBERS[kind]) for kind in _OF_ITEMS)
-    query = f"SELECT id, task FROM event WHERE id > ? AND id <= ? AND kind IN ({kinds}) AND "  # noqa: S608 - numbers
+    kinds = frozenset(KIND_NUMBERS[kind] for kind in _OF_ITEMS)  # asked here: SQLite would look at each record's first
+    query = "SELECT id, kind, task FROM event WHERE id > ? AND id <= ? AND "
     where: str = UNDER
     values: tuple[str, ...] = address_span(address)
     wanted: dict[str, None] = {}
     numbers: list[int] = []
     step = _LOOK
     while low < high:
-        for number, at in run.rows(query + where, low, min(low + step, high), *values):
-            if at in wanted or first is None or len(wanted) < first:
+        for number, kind, at in run.rows(query + where, low, min(low + step, high), *values):
+            if kind in kinds and (at in wanted or first is None or len(wanted) < first):
                 wanted[at] = None
                 numbers.append(number)
         if first is not None and len(wanted) >= first:  # from here on, SQLite passes over all others by itself

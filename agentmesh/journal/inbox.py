@@ -163,7 +163,7 @@ def _fields(line: bytes) -> Mapping[str, Any]:
     """What a line says; nothing if it is no object of this format."""
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) and said.get("format") == _FORMAT else {}
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from pydantic_core import from_json
+
 from ..errors import UserError
 from ..events import EVENT_TYPES, Event, RunStatus
-from .encode import KIND_NUMBERS, decode
+from .encode import KIND_NUMBERS, body_of, decode, kind_name
 from .format import RUNS_FOLDER, open_to_read, readable
 from .ids import new_run_id, run_time
 from .lock import Holder, lock_holder, lock_path
@@ -24,12 +26,12 @@ from .tally import TALLY_COLUMNS, Tally
 
 __all__ = [
     "UNDER", "RunFile", "RunSummary", "address_span", "find_run", "list_runs", "next_run_id", "run_files",
-    "run_summary",
+    "run_summary", "summary_of",
 ]  # fmt: skip
 
 _SLICE = 1000
 _SKELETON_SLICE = 50_000  # rows without their bodies
-UNDER = "(task = ? OR task >= ? AND task < ?)"
+UNDER = "task < ? AND task >= ? AND (task = ? OR task >= ?)"
 """Whether a record is at an address or under it, which `address_span` gives the values for."""
 _SHOWN_CANDIDATES = 8
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
@@ -135,6 +137,20 @@ class RunFile:
                 ]
             found = {row[0]: row for row in rows}
             yield from self._decoded(found[number] for number in some if number in found)
+
+    def bodies(self) -> Iterator[tuple[int, str, bytes]]:
+        """All events as JSON, as they were written: number, name of the kind, text. Otherwise as `events`."""
+        last = self.last()
+        for low in range(0, last, _SLICE):
+            query = "SELECT id, kind, codec, body FROM event WHERE id > ? AND id <= ? ORDER BY id"
+            for number, kind, codec, body in self._intact(query, low, min(low + _SLICE, last), ()):
+                try:
+                    name, text = kind_name(kind), body_of(codec, body)
+                    from_json(text)
+                except Exception as error:  # noqa: BLE001 - as in _decoded
+                    self.unreadable[number] = f"{type(error).__name__}: {error}"
+                else:
+                    yield number, name, text
 
     def _decoded(self, rows: Iterable[Any]) -> Iterator[tuple[int, Event]]:
         for number, kind, codec, body in rows:
@@ -275,9 +291,9 @@ class RunFile:
         return f"<RunFile {self.path}>"
 
 
-def address_span(address: str) -> tuple[str, str, str]:
-    """An address, and between which two texts all addresses under it are."""
-    return address, f"{address}/", f"{address}0"  # the character after the slash
+def address_span(address: str) -> tuple[str, str, str, str]:
+    """The values of `UNDER`: before the first text all addresses under this one are, and from the last one on."""
+    return f"{address}0", address, address, f"{address}/"  # the nought comes after the slash
 
 
 def _summary(path: Path, tally: Tally, holder: Holder | None, as_of: float | None = None) -> RunSummary:
@@ -315,19 +331,23 @@ def next_run_id(folder: Path, now: float) -> str:
     return new_run_id(now, after=newest)
 
 
+def summary_of(path: Path) -> RunSummary:
+    """The same of a file that perhaps cannot be read: then it says why."""
+    try:
+        return run_summary(path)
+    except UserError as error:
+        return RunSummary(
+            id=path.stem, path=path, status="unreadable", began=run_time(path.stem), problem=str(error),
+            holder=lock_holder(lock_path(path)),
+        )  # fmt: skip
+
+
 def list_runs(folder: Path, *, first: int | None = None) -> list[RunSummary]:
     """The runs of a journal folder, the newest first, at most the `first` so many.
 
     A file that cannot be read says why and hides no other.
     """
-    found = []
-    for path in run_files(folder)[:first]:
-        try:
-            found.append(run_summary(path))
-        except UserError as error:
-            began = run_time(path.stem)
-            found.append(RunSummary(id=path.stem, path=path, status="unreadable", began=began, problem=str(error)))
-    return found
+    return [summary_of(path) for path in run_files(folder)[:first]]
 
 
 def find_run(folder: Path, name: str) -> Path:

@@ -135,6 +135,12 @@ class Gauge:
         self.limit = limit
         self.meter.limit = _counted(limit)
 
+    def allow(self, limit: Limit, now: float) -> None:
+        """From now on this limit holds: the user said so. What others use of the provider's is learned anew."""
+        self.adopt(limit, now)
+        self.told, self.written = False, limit
+        self._others = Others(now)
+
     def recall(self, uses: Sequence[tuple[float, float]], now: float, *, told: Limit | None = None) -> None:
         """Begin where an earlier process ended: `uses` are (time, units), oldest first, `told` the limit that held."""
         if told is not None:

@@ -155,6 +155,12 @@ class Lane:
         if event is not None:
             event.set()
 
+    def turn_away(self, run: str) -> None:
+        """Let all calls of a run that wait here leave: where they wait, Elsewhere is raised."""
+        for ticket in tuple(self._admitted):
+            if ticket.share.name.partition("/")[0] == run:
+                self.send_on(ticket)
+
     def sent(self, ticket: Ticket) -> None:
         """The first bytes of an admitted call have left."""
         self._admission.sent(ticket, monotonic())

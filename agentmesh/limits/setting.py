@@ -27,8 +27,7 @@ def set_limit(
         if gauge.limit.name == limit.name:
             before = gauge.limit
             burst = None if before.burst is None else max(_LEAST_BURST, before.burst * limit.limit / before.limit)
-            gauge.adopt(replace(before, limit=limit.limit, burst=burst, ceiling=limit.ceiling), now)
-            gauge.told, gauge.written = False, gauge.limit
+            gauge.allow(replace(before, limit=limit.limit, burst=burst, ceiling=limit.ceiling), now)
             return None
     new = Gauge(limit, scope, now)
     for row in rows:

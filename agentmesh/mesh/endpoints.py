@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio.abc
@@ -127,13 +127,17 @@ class Endpoints:
             return InProcessTransport(SimulatedProvider(served_by(account, seed=self._seed)))
         return self._given if self._given is not None else default_http()
 
-    def set_rate(self, rate: RateOverride, catalog: Catalog) -> None:
-        """From now on this limit holds: for what is asked already, and by this catalogue for what is asked later."""
+    def set_rates(self, rates: Iterable[RateOverride], catalog: Catalog) -> None:
+        """From now on these limits hold: for what is asked already, and by this catalogue for what is asked later."""
         self.catalog = catalog
+        for rate in rates:
+            self._set_rate(rate)
+
+    def _set_rate(self, rate: RateOverride) -> None:
         provider, _, _ = rate.target.partition("/")[0].partition("#")
         unit, window = parse_limit_name(rate.limit)
         limit = Limit(unit, rate.value, window)
-        accounts = accounts_of(catalog.provider(provider).spec)
+        accounts = accounts_of(self.catalog.provider(provider).spec)
         for lane in (lane for lane in self._lanes.values() if lane.account in accounts):
             spec = accounts[lane.account]
             scopes = {rate_scope(rate, lane.account, spec=spec, model=row.model): row for row in lane.rows}
@@ -142,6 +146,11 @@ class Endpoints:
                     lane.set_limit(limit)
                 elif scope is not None:
                     lane.set_limit(limit, of=row, pool=scope.partition(":")[2] or None)
+
+    def turn_away(self, run: str) -> None:
+        """Let all calls of a run that wait in lanes leave them: they ask again, if it goes on."""
+        for lane in self._lanes.values():
+            lane.turn_away(run)
 
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live: the sum over the lanes that pull from it. None if there are none."""

@@ -177,10 +177,8 @@ class Mesh:
         Raises UserError for a target that nobody serves or a figure that makes no sense, and then none of them holds.
         """
         self._check_open()
-        catalog = await in_thread(self.catalog.with_rates, rates)
-        self.catalog = catalog
-        for rate in rates:
-            self._endpoints.set_rate(rate, catalog)
+        self.catalog = await in_thread(self.catalog.with_rates, rates)
+        self._endpoints.set_rates(rates, self.catalog)
 
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live, once something has been asked of the accounts that pull from it."""

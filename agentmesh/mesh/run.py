@@ -283,6 +283,7 @@ class Run:
         if paused:
             self.runner.pause()
             self.pause.begin()
+            self.mesh._endpoints.turn_away(self.id)
         else:
             self.pause.end()
             self.runner.unpause()
@@ -293,7 +294,8 @@ class Run:
             return
         self.status, self.reason = "cancelled", reason
         self.runner.stop()
-        self.pause.end()  # whoever waits for that need not wait any more
+        self.pause.end()  # who waits for that, or in a lane, is not sent any more
+        self.mesh._endpoints.turn_away(self.id)
         with anyio.move_on_after(grace):
             await self.runner.wait_finished()
         self.cut()

@@ -1,6 +1,10 @@
 """Recorded replies: rows with `messages` and `reply`; an exact match of the messages is answered, nothing else is.
 
-Tokens are characters divided by four, rounded up: of the messages and of the reply, both charged on admission.
+A row with `"format": 1` may say more: `tool_calls`, `finish` and `usage` of the reply, the `model` that gave it, and
+the number of its `call`. Where one conversation has several replies, those of the model that is asked come first; of
+rows that number their calls each is an answer of its own, given in turn and then again from the first; of others the
+last row counts.
+Tokens that `usage` does not tell are characters divided by four, rounded up: of the messages and of the reply.
 """
 
 from __future__ import annotations
@@ -9,28 +13,44 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from ..dialects.base import RequestRejected
 from ..dialects.openai_chat import parse_messages
 from ..errors import UserError
-from ..messages import Message, Reply, Request, Tokens, digest
+from ..messages import Finish, Message, Reply, Request, Tokens, digest
 from .behaviour import ServedModel
 from .replies import NoReply, token_count
 
-__all__ = ["RecordedReplies", "Recordings", "load_recordings"]
+__all__ = ["RecordedReplies", "Recordings", "load_recordings", "recording"]
 
 Key = tuple[tuple[str, str, str | None, tuple[tuple[str, str], ...]], ...]
+
+_TOKENS = {
+    "input": "input_tokens",
+    "cached": "cached_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """One row: a reply, whose it was, and which call it answered, if the row says so."""
+
+    reply: Reply
+    model: str | None
+    call: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """What files of recorded replies hold: the reply to each conversation, the models that are named in the rows, and
+    """What files of recorded replies hold: the replies to each conversation, the models that are named in the rows, and
     what a person should know of the files."""
 
-    replies: Mapping[Key, str] = field(repr=False)
+    replies: Mapping[Key, tuple[_Recorded, ...]] = field(repr=False)
     models: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -40,44 +60,85 @@ class RecordedReplies:
 
     def __init__(self, recordings: Recordings) -> None:
         self._recorded = recordings.replies
+        self._given: dict[tuple[Key, str | None], int] = {}
 
     def __repr__(self) -> str:
         return f"<RecordedReplies to {len(self._recorded)} conversations>"
 
     def weigh(self, request: Request) -> tuple[int, int]:
         """Tokens of the messages and of the reply. Raises NoReply where nothing is recorded for these messages."""
-        return token_count(_characters(request.messages)), token_count(len(self._find(request)))
+        tokens = self._find(request).tokens
+        assert tokens.input is not None  # both are always known here
+        assert tokens.output is not None
+        return tokens.input, tokens.output
 
     def answer(self, request: Request, model: ServedModel, *, input_tokens: int) -> Reply:
         """The recorded reply. Raises NoReply."""
-        text = self._find(request)
-        tokens = Tokens(input=input_tokens, cached=0, output=token_count(len(text)), reasoning=0)
-        return Reply(text, "stop", tokens=tokens, model=request.model, id=f"replay-{digest(text, length=16)}")
+        reply = self._find(request, give=True)
+        tokens = replace(reply.tokens, input=input_tokens)
+        name = f"replay-{digest([reply.text, [call.id for call in reply.tool_calls]], length=16)}"
+        return replace(reply, tokens=tokens, model=request.model, id=name)
 
-    def _find(self, request: Request) -> str:
-        text = self._recorded.get(_key(request.messages))
-        if text is None:
+    def _find(self, request: Request, *, give: bool = False) -> Reply:
+        key = _key(request.messages)
+        found = self._recorded.get(key)
+        if found is None:
             raise NoReply("no reply is recorded for exactly these messages")
-        return text
+        own = [one for one in found if one.model == request.model]
+        choice = own or found
+        if choice[-1].call is None:
+            return choice[-1].reply
+        asked = key, request.model if own else None
+        turn = self._given.get(asked, 0)
+        if give:
+            self._given[asked] = turn + 1
+        numbered = [one for one in choice if one.call is not None]
+        return numbered[turn % len(numbered)].reply
+
+
+def recording(request: Request, reply: Reply, *, call: int) -> dict[str, Any]:
+    """A call as a row that `load_recordings` reads: its messages in the form of Chat Completions, and its reply."""
+    usage = {word: getattr(reply.tokens, name) for name, word in _TOKENS.items()}
+    return {
+        "format": 1, "call": call, "model": request.model, "messages": [_written(m) for m in request.messages],
+        "reply": reply.text, "tool_calls": _written_calls(reply), "finish": reply.finish, "usage": usage,
+    }  # fmt: skip
+
+
+def _written(message: Message) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.tool_calls:
+        written["tool_calls"] = _written_calls(message)
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    return written
+
+
+def _written_calls(said: Message | Reply) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in said.tool_calls
+    ]
 
 
 def load_recordings(files: Iterable[str | Path]) -> Recordings:
     """Read JSONL files, gzipped if they end in .gz. Blocks on disk.
 
-    A null or empty reply is an answer without text. Where several rows have the same messages the last one wins, and
-    the notices say so. Raises UserError with file and line for the first row that cannot be read.
+    A null or empty reply is an answer without text. Where several rows of one file answer the same, the notices say
+    what becomes of them. Raises UserError with file and line for the first row that cannot be read.
     """
-    replies: dict[Key, str] = {}
+    replies: dict[Key, list[_Recorded]] = {}
     models: dict[str, None] = {}
     notices: list[str] = []
     for file in files:
         path = Path(file)
         again = rows = 0
         for place, row in _rows(path):
-            key, reply = _read_row(row, place)
-            again += key in replies
+            key, recorded = _read_row(row, place)
+            others = replies.setdefault(key, [])
+            again += recorded.call is None and bool(others)
             rows += 1
-            replies[key] = reply
+            others.append(recorded)
             if isinstance(row.get("model"), str):
                 models[row["model"]] = None
         if not rows:
@@ -86,7 +147,13 @@ def load_recordings(files: Iterable[str | Path]) -> Recordings:
             notices.append(
                 f"{path}: {again} of {rows} rows have messages that were there before; the last reply counts"
             )
-    return Recordings(replies, tuple(models), tuple(notices))
+    ordered = {key: tuple(sorted(found, key=_order)) for key, found in replies.items()}
+    return Recordings(ordered, tuple(models), tuple(notices))
+
+
+def _order(recorded: _Recorded) -> tuple[bool, int]:
+    """Rows that number their calls in this order, and after them the others as they stand: of these the last counts."""
+    return recorded.call is None, recorded.call or 0
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -110,17 +177,41 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{where}: cannot be read: {reason}") from None
 
 
-def _read_row(row: Mapping[str, Any], place: str) -> tuple[Key, str]:
+def _read_row(row: Mapping[str, Any], place: str) -> tuple[Key, _Recorded]:
     if "messages" not in row or "reply" not in row:
         missing = "messages" if "messages" not in row else "reply"
         raise UserError(f"{place}: the row has no {missing!r}")
-    reply = row["reply"]
-    if not (reply is None or isinstance(reply, str)):
+    text = row["reply"]
+    if not (text is None or isinstance(text, str)):
         raise UserError(f"{place}: 'reply' must be text or null")
+    more = row if row.get("format") == 1 else {}  # what other rows may have under these names is their own matter
+    said = {"role": "assistant", "content": text or "", "tool_calls": more.get("tool_calls")}
     try:
-        return _key(parse_messages(row["messages"])), reply or ""
+        messages = parse_messages(row["messages"])
+        (answer,) = parse_messages([said])
     except RequestRejected as rejected:
         raise UserError(f"{place}: {rejected}") from None
+    finish = more.get("finish") or ("tool" if answer.tool_calls else "stop")
+    if finish not in get_args(Finish):
+        raise UserError(f"{place}: 'finish' must be one of {', '.join(get_args(Finish))}, not {finish!r}")
+    tokens = _tokens(more.get("usage"), place, messages=messages, answer=answer)
+    reply = Reply(answer.text, cast("Finish", finish), answer.tool_calls, tokens)
+    model, call = more.get("model"), more.get("call")
+    own = call if isinstance(call, int) and not isinstance(call, bool) else None
+    return _key(messages), _Recorded(reply, model if isinstance(model, str) else None, own)
+
+
+def _tokens(usage: Any, place: str, *, messages: Iterable[Message], answer: Message) -> Tokens:
+    """What the row tells of its tokens; what it does not is counted."""
+    usage = {} if usage is None else usage
+    if not isinstance(usage, dict) or not all(n is None or (type(n) is int and n >= 0) for n in usage.values()):
+        raise UserError(f"{place}: 'usage' must be an object of whole numbers such as input_tokens")
+    counted = {"input": _characters(messages), "output": _characters([answer])}
+    told = {name: usage.get(word) for name, word in _TOKENS.items()}
+    for name, characters in counted.items():
+        if told[name] is None:
+            told[name] = token_count(characters)
+    return Tokens(**{name: told[name] or 0 for name in told})
 
 
 def _key(messages: Iterable[Message]) -> Key:

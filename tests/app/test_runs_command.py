@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from agentmesh.events import (
     MatchEnded,
     Notice,
     RunEnded,
+    RunResumed,
     RunStarted,
     TaskAdded,
     TaskEnded,
+    TaskStarted,
+    ToolEnded,
 )
 from agentmesh.journal import Journal
 from agentmesh.messages import Message, Reply, Request, ToolCall
@@ -225,3 +229,36 @@ def test_what_is_not_there_has_one_clear_message_and_exit_code_2() -> None:
     assert "nothing happened at 'review/99'" in run("show", "last", "review/99", code=2)
     Path(f".agentmesh/runs/{RUN}.db").write_bytes(b"nothing" * 2000)
     assert "cannot be read as a run: file is not a database" in run("show", "last", code=2)
+
+
+def test_a_resumed_run_says_how_many_processes_it_had_and_what_they_left() -> None:
+    events = hypotheses()
+    resumed = RunResumed(at=40.0, run=RUN, process="2", seconds=21.0, uncertain=2)
+    ended = RunEnded(at=50.0, status="done", seconds=31.0, usage=Usage(4, uncertain=2), usd=1.0)
+    write_run(RUN, [*events, resumed, ended])
+    text = run("show")
+    assert text.startswith("hypotheses  a3f9  done\n")
+    assert "\nresumed: 2 processes; in flight when one of them ended: 2\n" in text
+    assert "\n2 calls may have been paid without an answer\n" in text
+    whole = json.loads(run("show", "--json"))
+    assert (whole["processes"], whole["run"]["resumes"], whole["run"]["uncertain"]) == (2, 1, 2)
+
+
+def test_an_item_says_why_it_took_so_long() -> None:
+    question = (Message("user", "How long?"),)
+    down = ErrorInfo("server", "502 from sim", status=502)
+    asks = Reply("", "tool", (ToolCall("c1", "search", "{}"),))
+    first = call(1, "ask", question, None, result="failed", error=down)
+    second = call(1, "ask", question, asks)
+    sent, answered = replace(second[0], at=20.0, attempt=2), replace(second[1], at=22.0, attempt=2)
+    tool = ToolEnded(at=23.0, address="ask", call_id="c1", name="search", arguments="{}", result="x", seconds=1.0)
+    added, started = TaskAdded(at=1.0, task="ask"), TaskStarted(at=5.0, address="ask")
+    write_run(RUN, [added, started, *first, sent, answered, tool])
+    text = run("show", "last", "ask")
+    assert "waited 4.0s for its inputs and its turn, 1.0s in the lane, 4.0s for answers, 6.5s between attempts" in text
+    assert ", 1.0s in tools\n" in text
+    assert "    6.5s until it was tried again, then 0.5s in the lane\n" in text
+    assert "    tool search: ok  1.0s\n" in text
+    assert "ask  unfinished" in text
+    times = json.loads(run("show", "last", "ask", "--json"))["items"][0]["times"]
+    assert times == {"before": 4.0, "lane": 1.0, "answers": 4.0, "pauses": 6.5, "tools": 1.0}

@@ -283,3 +283,25 @@ def test_rates_that_make_no_sense_are_told_before_they_are_used(tmp_path: Path, 
     text = HEAD + "models: {small: {limits: {requests_per_minute: {limit: 9, shape: sliding}}}}"
     with pytest.raises(UserError, match=message):
         load(tmp_path, text).with_rates([override_rate(rate)])
+
+
+def test_a_rate_for_a_model_that_does_not_exist_beside_one_that_does(tmp_path: Path) -> None:
+    catalog = Catalog.load(project=tmp_path, environ={})
+    rates = [override_rate(f"sim/{name}.in_flight=1") for name in ("small", "smol")]
+    with pytest.raises(UserError, match=r"the rate sim/smol\.in_flight=1: sim has no model called 'smol'"):
+        catalog.with_rates(rates)
+
+
+def test_keys_that_are_known_are_not_read_again_for_another_rate(tmp_path: Path) -> None:
+    file = tmp_path / "acme.yaml"
+    file.write_text(
+        "provider: acme\ndialect: openai-chat\nbase_url: https://acme.invalid/v1\n"
+        "api_key_command: 'date +%N'\nmodels: {m: {}}\n"
+    )
+    catalog = Catalog.load([file], project=tmp_path, environ={})
+    (before,) = catalog.resolve("acme/m")
+    changed = catalog.with_rates([override_rate("acme.in_flight=3")])
+    assert changed.has_resolved("acme/m")
+    (after,) = changed.resolve("acme/m")
+    assert after.key == before.key
+    assert [limit.limit for _, limit in after.limits] == [3]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agentmesh.errors import UserError
-from agentmesh.messages import Message, Request
+from agentmesh.messages import Message, Reply, Request, Tokens, ToolCall
 from agentmesh.simulate.behaviour import ServedModel
-from agentmesh.simulate.replay import RecordedReplies, load_recordings
+from agentmesh.simulate.replay import RecordedReplies, load_recordings, recording
 from agentmesh.simulate.replies import NoReply
 
 ROW = {"model": "gpt", "messages": [{"role": "user", "content": "How long?"}], "reply": "Nine days."}
@@ -108,3 +108,55 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "cut.gz").write_bytes(whole[: len(whole) - 20])
     with pytest.raises(UserError, match=r"cut\.gz"):
         load_recordings([tmp_path / "cut.gz"])
+
+
+def numbered(call: int, reply: str, **more: Any) -> dict[str, Any]:
+    return {**ROW, "format": 1, "call": call, "reply": reply, **more}
+
+
+def test_rows_that_number_their_calls_are_given_in_turn(tmp_path: Path) -> None:
+    file = write(tmp_path / "r.jsonl", numbered(7, "second"), numbered(2, "first"), numbered(3, "other", model="q"))
+    recordings = load_recordings([file])
+    assert recordings.notices == ()
+    source = RecordedReplies(recordings)
+    question = (Message("user", "How long?"),)
+
+    def answer(model: str) -> str:
+        request = Request(model, question)
+        return source.answer(request, ServedModel("*"), input_tokens=source.weigh(request)[0]).text
+
+    assert [answer("gpt") for _ in range(3)] == ["first", "second", "first"]
+    assert [answer("q") for _ in range(2)] == ["other", "other"]
+    assert [answer("unknown") for _ in range(4)] == ["first", "other", "second", "first"]
+
+
+def test_a_recorded_call_comes_back_with_tools_finish_and_tokens(tmp_path: Path) -> None:
+    call = ToolCall("c1", "search", '{"q": "ice"}')
+    messages = (
+        Message("system", "Be brief."), Message("user", "?"), Message("assistant", "", tool_calls=(call,)),
+        Message("tool", "found", tool_call_id="c1"),
+    )  # fmt: skip
+    request = Request("m", messages)
+    reply = Reply("cut", "length", (call,), Tokens(input=11, cached=5, output=7, reasoning=2))
+    file = write(tmp_path / "r.jsonl", recording(request, reply, call=1))
+    source = RecordedReplies(load_recordings([file]))
+    assert source.weigh(request) == (11, 7)
+    again = source.answer(request, ServedModel("*"), input_tokens=11)
+    assert (again.text, again.finish, again.tool_calls, again.tokens) == ("cut", "length", (call,), reply.tokens)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"finish": "bored"}, "'finish' must be one of stop, length"),
+        ({"usage": {"input_tokens": -1}}, "'usage' must be"),
+        ({"usage": 7}, "'usage' must be"),
+        ({"tool_calls": [{"id": "c1"}]}, r"tool_calls\[0\]"),
+    ],
+)
+def test_what_a_row_says_more_is_checked_if_it_is_of_this_format(
+    tmp_path: Path, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recordings([write(tmp_path / "r.jsonl", numbered(1, "x", **more))])
+    assert ask([write(tmp_path / "other.jsonl", {**ROW, **more})], Message("user", "How long?")) == "Nine days."

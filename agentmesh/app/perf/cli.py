@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .admission import admission_command
+from .journal import journal_command
 from .overhead import overhead_command
 from .throughput import throughput_command
 
@@ -12,6 +13,7 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
 app.command("admission")(admission_command)
+app.command("journal")(journal_command)
 app.command("overhead")(overhead_command)
 app.command("throughput")(throughput_command)
 

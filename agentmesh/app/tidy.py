@@ -1,0 +1,128 @@
+"""The commands `rm` and `gc`: deleting runs that nobody needs any more, never one that is running."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from ..errors import UserError
+from ..journal import RunSummary, find_run, list_runs, short_id, summary_of
+from ..journal.delete import delete_run, run_size
+from ..workflow.units import parse_duration
+from .looking import cost, journal_of, new_console, new_table, print_json, short_of, size, status_text, text_of, when
+from .options import JournalOption, JsonFlag
+from .wording import plural
+
+__all__ = ["gc_command", "rm_command"]
+
+
+def rm_command(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="The end or beginning of ids, or `last`.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    journal: JournalOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Delete runs: their files and all that lies beside them. A run that is running stays.
+
+    Example: agentmesh rm last
+    """
+    folder = journal_of(journal)
+    found = [summary_of(path) for path in dict.fromkeys(find_run(folder, name) for name in runs)]
+    for run in found:
+        if run.holder is not None:
+            raise UserError(f"run {run.id} is being written by {run.holder}: `agentmesh cancel {_short(run)}` ends it")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(
+                f"nothing was deleted: to delete {plural(len(found), 'run')} without being asked, add --yes"
+            )
+        for run in found:
+            typer.echo(_line(run), err=True)
+        if not typer.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)} runs'}?", err=True):
+            typer.echo("nothing was deleted", err=True)
+            return
+    _delete(found, {run.path: _short(run) for run in found}, json=json)
+
+
+def gc_command(
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", metavar="AGE", help="Runs that ended, or were last written, before: 30d, 12h."),
+    ],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    journal: JournalOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Delete all runs of an age, whatever became of them; those that are running stay.
+
+    Example: agentmesh gc --older-than 30d --dry-run
+    """
+    try:
+        before = time.time() - parse_duration(older_than)
+    except ValueError as error:
+        raise UserError(f"--older-than: {str(error).replace('60s, 5m or 2h', '30d, 12h or 90m')}") from None
+    runs = list_runs(journal_of(journal))
+    names = [run.id for run in runs]
+    old = [run for run in runs if run.holder is None and _age(run) < before]
+    shorts = {run.path: short_id(run.id, names) for run in old}
+    if not dry_run:
+        _delete(old, shorts, json=json)
+        return
+    sizes = [run_size(run.path).size for run in old]
+    if json:
+        rows = [_json(run, shorts[run.path], number) for run, number in zip(old, sizes, strict=True)]
+        print_json({"would_delete": rows, "bytes": sum(sizes)})
+        return
+    table = new_table(["when", "id", "workflow", "status"], numbers=["cost", "size"])
+    for run, number in zip(old, sizes, strict=True):
+        spent = Text("" if run.problem else cost(run.usd))
+        name = text_of(run.name)
+        table.add_row(when(run.began), shorts[run.path], name, status_text(run.status), spent, Text(size(number)))
+    console = new_console()
+    if old:
+        console.print(table)
+    console.print(text_of(f"would delete {plural(len(old), 'run')}, {size(sum(sizes))}"))
+
+
+def _age(run: RunSummary) -> float:
+    """When it ended; of one that did not end in order, when it was last written."""
+    if run.ended is not None:
+        return run.ended
+    times = [one.stat().st_mtime for one in run_size(run.path).paths if one.is_file()]
+    return max(times, default=time.time())
+
+
+def _delete(runs: list[RunSummary], shorts: dict[Path, str], *, json: bool) -> None:
+    """Delete and say what. What cannot be deleted ends it, after it was said what has been."""
+    rows: list[dict[str, Any]] = []
+    try:
+        for run in runs:
+            removed = delete_run(run.path)
+            rows.append(_json(run, shorts[run.path], removed.size) | {"files": [str(path) for path in removed.paths]})
+    finally:
+        total = sum(row["bytes"] for row in rows)
+        if json:
+            print_json({"deleted": rows, "bytes": total})
+        else:
+            named = f": {', '.join(row['short'] for row in rows)}" if 0 < len(rows) <= 20 else ""
+            typer.echo(f"deleted {plural(len(rows), 'run')}, {size(total)}{named}")
+
+
+def _json(run: RunSummary, short: str, number: int) -> dict[str, Any]:
+    return {"id": run.id, "short": short, "name": run.name, "status": run.status, "bytes": number}
+
+
+def _short(run: RunSummary) -> str:
+    return short_of(run.path)
+
+
+def _line(run: RunSummary) -> str:
+    parts = (when(run.began, full=True), _short(run), run.name, run.status, size(run_size(run.path).size))
+    return "  ".join(filter(None, parts))
