@@ -128,5 +128,5 @@ def _what(owner: RunSummary, identity: str) -> str:
         return f", which is unfinished{other}: `agentmesh resume {name}` goes on with it"
     if same and owner.failed:
         return f", which is finished, and {plural(owner.failed, 'line')} failed: --failed asks these again"
-    other = ", which asked the same" if same else " of other lines or options"
+    other = ", which asked the same and is finished" if same else " of other lines or options"
     return f"{other}: name another file"
