@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import anyio
 import typer
 from rich.console import Console
 
 from ..catalog import Catalog
+from ..client.budget import Budget
 from ..errors import InputProblems, Problem, UserError
+from ..journal import run_summary, short_id
+from ..mesh.recall import Resume
 from ..messages import Settings
 from .batch_answers import Answers, check_free
 from .batch_lines import Lines, read_lines
+from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, owner_of, started_of
 from .budgets import BudgetOption, read_budget
+from .going_on import FailedFlag, FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of
 from .options import (
     DisplayOption,
     JournalOption,
@@ -28,7 +35,7 @@ from .options import (
 from .settings import Options
 from .summary import print_summary
 
-__all__ = ["batch_command"]
+__all__ = ["batch_command", "resume_batch"]
 
 _STDIN = Path("-")
 
@@ -65,6 +72,9 @@ def batch_command(
     first: FirstOption = None,
     overwrite: OverwriteFlag = False,
     budget: BudgetOption = None,
+    fresh: FreshFlag = False,
+    failed: FailedFlag = False,
+    on_uncertain: OnUncertainOption = None,
     provider_file: ProviderFileOption = None,
     rate: RateOption = None,
     journal: JournalOption = None,
@@ -79,28 +89,122 @@ def batch_command(
     cannot be read, is an answer with an `error`; the others go on. While it runs, answers are added to
     OUT.jsonl.partial as they come.
 
+    The same command again goes on with a batch that was killed, interrupted or stopped: what is answered is not asked.
+
     Example: echo '{"id": "a", "prompt": "Say hello."}' | agentmesh batch - --model sim/small -o answers.jsonl
     """
     options = Options.load(
         provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate
     )
-    out = _output(output, lines)
+    asked = _Asked(
+        lines, _output(output, lines), model, system, Settings(max_tokens=max_tokens, temperature=temperature), first
+    )
     bound = read_budget(budget or ())
-    catalog = options.catalog()
-    if model is not None:
-        catalog.resolve(model, keys=False)
+    if failed and (fresh or options.journal_folder is None):
+        raise UserError(f"--failed goes on with an earlier run: leave out {'--fresh' if fresh else '--no-journal'}")
+    catalog = asked.catalog(options)
+    runs = earlier_batches(options.journal_folder)
+    owner = owner_of(asked.output, runs)
+    if owner is None:
+        check_free(asked.output, overwrite=overwrite)
+    read = asked.read()
+    identity = asked.identity(read)
+    again = None if fresh else find_again(runs, identity, failed=failed)
+    replace_it = check_place(asked.output, owner, identity=identity, again=again, fresh=fresh, overwrite=overwrite)
+    resume = None if again is None else Resume(again.path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
+    answers = Answers(asked.output, len(read.lines), overwrite=replace_it, again=again is not None)
+    started = {"identity": identity, "options": asked.options(options, budget=budget or ())}
+    return _ask(asked, read, answers, budget=bound, catalog=catalog, options=options, started=started, resume=resume)
+
+
+def resume_batch(
+    path: Path, *, failed: bool, on_uncertain: OnUncertainChoice, budget: list[str] | None, options: Options
+) -> int:
+    """Go on with the batch in the file `path`, as it was begun; returns the exit code.
+
+    Without a `budget` the one that it was begun with holds. Lines that have changed since are asked. Raises UserError,
+    and then nothing has changed.
+    """
+    run = run_summary(path)
+    began = started_of(run)
+    if began is None or began.options.get("command") != NAME:
+        raise UserError(f"{path} is no batch that can be gone on with")
+    asked = _Asked.of(began.options)
+    if asked.lines == _STDIN:
+        raise UserError(
+            f"run {short_id(run.id)} read its lines from standard input: pipe the same lines again into "
+            f"`agentmesh batch - -o {asked.output}` with the same options, which goes on with it"
+        )
+    budget = list(began.options.get("budget", ())) if budget is None else budget
+    bound = read_budget(budget)
+    catalog = asked.catalog(options)
+    read = asked.read()
+    identity = asked.identity(read)
+    if identity != run.identity:
+        read.notices.append(f"{asked.lines} has changed since this run began: lines that are the same are not asked")
+    owner = owner_of(asked.output, earlier_batches(path.parent.parent))
+    check_place(asked.output, owner or run, identity=identity, again=run, fresh=False, overwrite=False)
+    resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
+    answers = Answers(asked.output, len(read.lines), again=True)
+    return _ask(asked, read, answers, budget=bound, catalog=catalog, options=options, started={}, resume=resume)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A batch as it is told on the command line, and in its run's first event."""
+
+    lines: Path
+    output: Path
+    model: str | None
+    system: str | None
+    settings: Settings
+    first: int | None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """As it was recorded by `options`."""
+        settings = Settings(max_tokens=options.get("max_tokens"), temperature=options.get("temperature"))
+        lines, output = Path(options["lines"]), Path(options["output"])
+        return cls(lines, output, options.get("model"), options.get("system"), settings, options.get("first"))
+
+    def options(self, options: Options, *, budget: Sequence[str]) -> dict[str, Any]:
+        """What is recorded, so that it can be repeated from any folder."""
+        lines = self.lines if self.lines == _STDIN else self.lines.expanduser().absolute()
+        return {
+            "command": NAME, "lines": str(lines), "output": str(self.output.absolute()), "model": self.model,
+            "max_tokens": self.settings.max_tokens, "temperature": self.settings.temperature, "system": self.system,
+            "first": self.first, "budget": list(budget), "rate": list(options.rate),
+            "provider_file": [str(one.expanduser().absolute()) for one in options.provider_file],
+        }  # fmt: skip
+
+    def catalog(self, options: Options) -> Catalog:
+        """The catalogue of models. Raises UserError, also where it does not have the batch's own."""
+        catalog = options.catalog()
+        if self.model is not None:
+            catalog.resolve(self.model, keys=False)
+        return catalog
+
+    def read(self) -> Lines:
+        """All lines. Raises UserError."""
+        return _read(self.lines, model=self.model, first=self.first)
+
+    def identity(self, read: Lines) -> str:
+        return identity_of(read.lines, system=self.system, settings=self.settings)
+
+
+def _ask(
+    asked: _Asked, read: Lines, answers: Answers, *, budget: Budget | None, catalog: Catalog, options: Options,
+    started: Mapping[str, Any], resume: Resume | None,
+) -> int:  # fmt: skip
+    dollars = budget is not None and budget.usd is not None
+    _check_models(read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars)
     from .batch_run import Batch, run_batch  # here, because what sends calls takes a while to import
 
-    check_free(out, overwrite=overwrite)
-    read = _read(lines, model=model, first=first)
-    _check_models(
-        read, catalog, shown=_shown(lines), default=model, dollars=bound is not None and bound.usd is not None
-    )
     batch = Batch(
-        _shown(lines), read.lines, notices=read.notices, system=system, budget=bound,
-        settings=Settings(max_tokens=max_tokens, temperature=temperature),
+        _shown(asked.lines), read.lines, notices=read.notices, system=asked.system, budget=budget,
+        settings=asked.settings, started=started, resume=resume,
     )  # fmt: skip
-    with Answers(out, len(read.lines), overwrite=overwrite) as answers:
+    with answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))
     if options.display not in ("json", "none"):
         print_summary(summary, Console(stderr=True, highlight=False))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Literal, Self
 
 import anyio
 
@@ -29,15 +29,17 @@ def partial_of(path: Path) -> Path:
 class Answers:
     """The output of one batch of `count` lines. Open while it is entered; what has arrived is never removed by that.
 
-    Raises UserError for a file that is there already, unless `overwrite`, and for one that cannot be written.
+    With `again` a run is gone on with, and the files are its own: they are left alone until `begin_again`. Raises
+    UserError for a file that is there already, unless `overwrite`, and for one that cannot be written.
     """
 
-    def __init__(self, path: Path, count: int, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path, count: int, *, overwrite: bool = False, again: bool = False) -> None:
         self.path = path
         self.partial = partial_of(path)
         self.arrived = 0
+        self.again = again
         self._overwrite = overwrite
-        self._file: BinaryIO
+        self._file: BinaryIO | None = None
         self._end = 0
         self._offsets = array("q", [-1]) * count
         self._lengths = array("q", [0]) * count
@@ -54,17 +56,27 @@ class Answers:
         return self.arrived == len(self._offsets)
 
     def __enter__(self) -> Self:
-        check_free(self.path, overwrite=self._overwrite)
+        if not self.again:
+            check_free(self.path, overwrite=self._overwrite)
+            self._open("wb" if self._overwrite else "xb")
+        return self
+
+    def begin_again(self) -> None:
+        """Begin the partial file anew, once the run is ours: what was in it comes again. Blocks. Raises UserError."""
+        self._open("wb")
+
+    def _open(self, mode: Literal["wb", "xb"]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.partial.open("wb" if self._overwrite else "xb")
+            self._file = self.partial.open(mode)
         except OSError as error:
             raise _cannot_write(self.partial, error) from error
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._file is None:
+            return
         self._file.close()
         if not self.arrived:
             self.partial.unlink(missing_ok=True)
@@ -110,6 +122,7 @@ class Answers:
             await in_thread(self._append, b"".join(rows))
 
     def _append(self, rows: bytes) -> None:
+        assert self._file is not None
         try:
             self._file.write(rows)
             self._file.flush()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -16,12 +17,14 @@ from ..events import CollectionClosed, Notice
 from ..flow.graph import Node
 from ..keys import encode_key
 from ..mesh.mesh import Mesh
+from ..mesh.recall import Resume
 from ..mesh.run import PYTHON_LANE, Run
 from ..mesh.work import Job, Work
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from .batch_answers import Answers
 from .batch_lines import Line
+from .batch_past import Asked
 from .displays import open_display
 from .exits import EXIT_CODES
 from .settings import Options
@@ -36,7 +39,10 @@ _AT_ONCE = 100  # lines that enter the graph before others get a turn
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is asked: lines, and what holds for those that say nothing themselves."""
+    """What is asked: lines, and what holds for those that say nothing themselves.
+
+    `started` has more of the run's first event, `resume` names the run to go on with.
+    """
 
     source: str
     lines: Sequence[Line]
@@ -44,6 +50,8 @@ class Batch:
     settings: Settings = Settings()
     system: str | None = None
     budget: Budget | None = None
+    started: Mapping[str, Any] = field(default_factory=dict)
+    resume: Resume | None = None
 
 
 async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options: Options) -> tuple[RunSummary, int]:
@@ -53,7 +61,7 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     left out are errors of the kind `budget`. Raises UserError when something cannot be written.
     """
     journal = options.journal_folder
-    started = {"tasks": (TASK,), "inputs": {"lines": batch.source}}
+    started = {"tasks": (TASK,), "inputs": {"lines": batch.source}, **batch.started}
     usd = None if batch.budget is None else batch.budget.usd
     async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
@@ -63,9 +71,11 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
         async with handling_signals() as signals:
             async with display, answers.writing(), mesh.open_run(
                 "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,
-                watchers=[display.event],
+                watchers=[display.event], resume=batch.resume or False,
             ) as run:  # fmt: skip
                 signals.watch(run)
+                if answers.again:
+                    await in_thread(answers.begin_again)
                 await _Asking(run, batch, answers=answers).start()
             summary = _summary(run, batch, answers=answers)
             if summary.status != "cancelled" or answers.complete:
@@ -81,6 +91,7 @@ class _Asking:
         self._run, self._batch, self._answers = run, batch, answers
         self._places: dict[str | None, int] = {}
         self._work = Work(self._perform)  # the same for all: a line is found by the key of its task
+        self._asked = Asked(batch.system, batch.settings)
 
     async def start(self) -> None:
         """Put all lines into the graph."""
@@ -93,7 +104,8 @@ class _Asking:
             key = run.unique_key(TASK, encode_key(line.own_id))
             self._places[key] = place
             lane = PYTHON_LANE if line.problem or line.model is None else run.lane_of([line.model])
-            run.add(self._work, address=Address(TASK, key), lane=lane, collection=collection)
+            work = replace(self._work, asked=self._asked.of(line)) if run.is_kept else self._work
+            run.add(work, address=Address(TASK, key), lane=lane, collection=collection)
             if place % _AT_ONCE == _AT_ONCE - 1:
                 await run.record.journal.room()
                 await sleep(0)

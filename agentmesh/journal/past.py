@@ -179,8 +179,8 @@ class Past:
 
     @property
     def finished(self) -> int:
-        """How many tasks have ended."""
-        return len(self._ended)
+        """How many tasks have ended, other than by being cut short."""
+        return sum(ended.outcome.state != "cancelled" for ended in self._ended.values())
 
     # --- calls
 

@@ -249,11 +249,11 @@ def test_an_item_says_why_it_took_so_long() -> None:
     down = ErrorInfo("server", "502 from sim", status=502)
     asks = Reply("", "tool", (ToolCall("c1", "search", "{}"),))
     first = call(1, "ask", question, None, result="failed", error=down)
-    second = call(1, "ask", question, asks)
-    sent, answered = replace(second[0], at=20.0, attempt=2), replace(second[1], at=22.0, attempt=2)
+    second: list[Any] = call(1, "ask", question, asks)
+    again = [replace(event, at=at, attempt=2) for event, at in zip(second, (20.0, 22.0), strict=True)]
     tool = ToolEnded(at=23.0, address="ask", call_id="c1", name="search", arguments="{}", result="x", seconds=1.0)
     added, started = TaskAdded(at=1.0, task="ask"), TaskStarted(at=5.0, address="ask")
-    write_run(RUN, [added, started, *first, sent, answered, tool])
+    write_run(RUN, [added, started, *first, *again, tool])
     text = run("show", "last", "ask")
     assert "waited 4.0s for its inputs and its turn, 1.0s in the lane, 4.0s for answers, 6.5s between attempts" in text
     assert ", 1.0s in tools\n" in text
