@@ -44,6 +44,7 @@ def test_everything_a_person_asks_at_the_end() -> None:
  failed     review/4: invalid_output: score: 11 is over 10, after 2 repairs   agentmesh show a3f9 review/4
             + 3 more
  next       agentmesh show a3f9
+            agentmesh resume a3f9 --failed
 """)
 
 
