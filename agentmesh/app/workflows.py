@@ -21,6 +21,7 @@ from ..workflow.load import load_workflow
 from ..workflow.models import problem_of_model
 from ..workflow.plan import Workflow
 from .exits import EXIT_CODES, FAILED
+from .going_on import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
 from .options import (
     DisplayOption,
     JournalOption,
@@ -30,7 +31,6 @@ from .options import (
     RateOption,
     SeedOption,
 )
-from .resume import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
 from .settings import Options
 
 if TYPE_CHECKING:
