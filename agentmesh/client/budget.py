@@ -163,8 +163,6 @@ class Budget:
             self._waiting -= 1
 
 
-
-
 @dataclass(eq=False, slots=True)
 class Reservation:
     """What one attempt holds of every budget that it counts against; `paid`, in dollars and tokens, once settled."""

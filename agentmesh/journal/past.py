@@ -45,16 +45,17 @@ class Answers:
 
 
 class Spent(NamedTuple):
-    """What calls have cost as budgets count it, and for how many seconds the run has gone on since the first of them."""
+    """What calls have cost as budgets count it. `seconds`: for how long the run went on since the first of them."""
 
     usd: float = 0.0
     tokens: float = 0.0
     calls: float = 0.0
     seconds: float = 0.0
 
-    def more(self, usd: float, tokens: float, calls: float, seconds: float) -> Spent:
+    def more(self, other: Spent) -> Spent:
         """This and other calls together."""
-        return Spent(self.usd + usd, self.tokens + tokens, self.calls + calls, max(self.seconds, seconds))
+        seconds = max(self.seconds, other.seconds)
+        return Spent(self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls, seconds)
 
 
 class Past:
@@ -249,7 +250,7 @@ class Past:
         if task is None and agent is None:
             spent = Spent(self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls), self.seconds)
             for one in self.uncertain:
-                spent = spent.more(one.reserved_usd, one.reserved_tokens, 1.0, self.seconds)
+                spent = spent.more(Spent(one.reserved_usd, one.reserved_tokens, 1.0))
             return spent
         if task is not None and "/" in task:
             found = self._sums(under=task)
@@ -258,26 +259,27 @@ class Past:
         spent = Spent()
         for (of_task, of_agent), sums in found.items():
             if (task is None or "/" in task or task == of_task) and agent in (None, of_agent):
-                spent = spent.more(*sums)
+                spent = spent.more(sums)
         return spent
 
     def _sums(self, under: str | None = None) -> dict[tuple[str, str | None], Spent]:
         """What was spent by each agent in each task."""
         found: dict[tuple[str, str | None], Spent] = {}
 
-        def add(event: CallEnded | CallIntent, *, began: float, cost: tuple[float, float, float]) -> None:
-            key = event.address.partition("/")[0], event.agent
-            found[key] = found.get(key, Spent()).more(*cost, self.seconds - self._life_at(began))
+        def add(call: CallEnded | CallIntent, cost: Spent) -> None:
+            key = call.address.partition("/")[0], call.agent
+            found[key] = found.get(key, Spent()).more(cost)
 
         for number, event in self._file.events(CallEnded, under=under):
             if number > self.tally.last:  # of this process
                 break
             assert isinstance(event, CallEnded)
-            cost = event.paid_usd, event.paid_tokens, float(event.usage.calls)
-            add(event, began=event.at - event.seconds, cost=cost)
+            since = self.seconds - self._life_at(event.at - event.seconds)
+            add(event, Spent(event.paid_usd, event.paid_tokens, event.usage.calls, since))
         for one in self.uncertain:
             if under is None or f"{one.address}/".startswith(f"{under}/"):
-                add(one, began=one.at, cost=(one.reserved_usd, one.reserved_tokens, 1.0))
+                since = self.seconds - self._life_at(one.at)
+                add(one, Spent(one.reserved_usd, one.reserved_tokens, 1.0, since))
         return found
 
     def _life_at(self, at: float) -> float:
