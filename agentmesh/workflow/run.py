@@ -79,14 +79,9 @@ async def run_workflow(
 ) -> WorkflowResult:  # fmt: skip
     """Run a workflow to its end and write the files of its outputs. Failures of tasks are in the result.
 
-<<<<<<< HEAD
     `on_run` gets the run when it has begun, to stop or cancel it from outside; `weight`, `resume` and `known` are as in
     `open_run`. `options` are kept with the run, for whoever goes on with it. Raises UserError for an agent's model that
-    nobody serves.
-=======
-    `on_run` gets the run when it has begun, to stop or cancel it from outside; `weight` is as in `open_run`. Raises
-    UserError for an agent's model that nobody serves, and for one of unknown price under a budget in dollars.
->>>>>>> 36d5d4a (Budgets: warned of at four fifths, carried by agents and tasks over resumes, what is left and what finishing may cost; unknown prices are refused before the first call)
+    nobody serves, and for one of unknown price under a budget in dollars.
     """
     started = {
         "source": workflow.file, "spec": workflow.text, "inputs": plain(workflow.inputs),
