@@ -222,7 +222,8 @@ def _show_summary(
         RunSummary(
             run=result.run, workflow=result.workflow, status=result.status, seconds=result.seconds,
             tasks=result.tasks, failures=result.failures, usage=result.usage, usd=result.usd, lanes=result.lanes,
-            outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, unfinished=result.unfinished, forecast=forecast,
+            outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,
+            unfinished=result.unfinished,
             simulated=all(lane.simulated for lane in result.lanes), journal=options.journal_folder is not None,
             left=result.left, bounds=budget_words(budget),
         ),
