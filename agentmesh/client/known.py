@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from ..events import ToolEnded
+from ..events import Source, ToolEnded
 from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
 from ..outcome import Usage
 
@@ -20,12 +20,17 @@ _BYTES = 12  # of a key: among 10^9 calls two have the same one with a chance of
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer that need not be asked for, and what it cost when it was: that counts for its task once more."""
+    """An answer that need not be asked for, and what it cost in this run: that counts for its task once more.
+
+    One of another run has a `source`, costs nothing, and `saved_usd` is what it cost there (None: nobody knows).
+    """
 
     reply: Reply
     usage: Usage = Usage()
     usd: float | None = 0.0
     attempts: int = 1
+    source: Source | None = None
+    saved_usd: float | None = None
 
 
 class Known(Protocol):
@@ -34,7 +39,7 @@ class Known(Protocol):
     async def find(self, key: str, request: Request, *, address: str) -> Found | None:
         """The answer to the call with this key, asked at this address; None where it has to be asked.
 
-        Raises CallFailed where it must not be asked.
+        Raises CallFailed where it must not be asked. `key` begins with the model, as PROVIDER/MODEL and a space.
         """
         ...
 

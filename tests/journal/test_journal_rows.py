@@ -14,6 +14,7 @@ from agentmesh.events import (
     EVENT_TYPES,
     CallEnded,
     CallIntent,
+    CallSpared,
     CollectionClosed,
     Event,
     LaneFrozen,
@@ -60,6 +61,10 @@ EVENTS: list[Event] = [
     RunResumed(at=3.0, run="r", process="process 1 on host", spec=SECRET, changes=("tasks.review",)),
     TaskReopened(at=3.0, address="review/a", state="failed"),
     ToolEnded(at=3.0, address="review/a", call_id="1", name="f", arguments=f'{{"q": "{SECRET}"}}', result=SECRET),
+    CallSpared(
+        at=3.0, call=2, address="review/a", agent="critic", account="sim", model="small", source="cache", key="k",
+        request=Request("small", (Message("user", SECRET),)), reply=REPLY, usd=0.25,
+    ),
 ]  # fmt: skip
 
 
