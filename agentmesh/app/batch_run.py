@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -26,7 +27,8 @@ from .batch_answers import Answers
 from .batch_lines import Line
 from .batch_past import Asked
 from .displays import open_display
-from .exits import EXIT_CODES
+from .exits import EXIT_CODES, FAILED
+from .recorded import Recorded
 from .settings import Options
 from .signals import handling_signals
 from .summary import RunSummary
@@ -52,6 +54,7 @@ class Batch:
     budget: Budget | None = None
     started: Mapping[str, Any] = field(default_factory=dict)
     resume: Resume | None = None
+    recorded: Recorded = Recorded()
 
 
 async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options: Options) -> tuple[RunSummary, int]:
@@ -63,7 +66,8 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     journal = options.journal_folder
     started = {"tasks": (TASK,), "inputs": {"lines": batch.source}, **batch.started}
     usd = None if batch.budget is None else batch.budget.usd
-    async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
+    more = batch.recorded.mesh_options(options)
+    async with Mesh(catalog=catalog, journal=journal, seed=options.seed, **more) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused
@@ -81,7 +85,10 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
             if summary.status != "cancelled" or answers.complete:
                 await in_thread(answers.put_in_order, lambda place: _left_out(batch.lines[place], run.reason))
     summary = replace(summary, lanes=mesh.statistics(), forecast=display.forecast, journal=journal is not None)
-    return summary, signals.exit_code or EXIT_CODES[summary.status]
+    lost = await batch.recorded.finish()
+    if lost is not None:
+        sys.stderr.write(lost + "\n")
+    return summary, signals.exit_code or EXIT_CODES[summary.status] or (FAILED if lost else 0)
 
 
 class _Asking:
@@ -163,5 +170,6 @@ def _summary(run: Run, batch: Batch, *, answers: Answers) -> RunSummary:
         run=run.id, workflow="batch", status=run.status, seconds=run.seconds, tasks=run.record.counts,
         failures=run.failures, usage=run.record.usage, usd=run.record.usd, outputs=written,
         budget=None if batch.budget is None else batch.budget.usd, reason=run.reason,
-        unfinished=run.runner.statistics().unfinished,
+        unfinished=run.runner.statistics().unfinished, spared=run.record.spared, saved_usd=run.record.saved_usd,
+        replayed=batch.recorded.replayed is not None,
     )  # fmt: skip

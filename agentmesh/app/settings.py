@@ -30,13 +30,14 @@ from ..marked_yaml import did_you_mean
 if TYPE_CHECKING:
     from ..catalog import Catalog
 
-__all__ = ["DisplayKind", "Options"]
+__all__ = ["CacheMode", "DisplayKind", "Options"]
 
 DisplayKind = Literal["full", "plain", "json", "none"]
+CacheMode = Literal["off", "read", "use", "refresh"]
 
 _PREFIX = "AGENTMESH_"
 _PROJECT_FILES = ("agentmesh.toml", "pyproject.toml")  # in one folder, the first that speaks of agentmesh counts
-_PATHS = ("provider_file", "journal")
+_PATHS = ("provider_file", "journal", "record")
 
 
 class Options(BaseSettings):
@@ -50,6 +51,9 @@ class Options(BaseSettings):
     no_journal: bool = False
     seed: int | None = None
     rate: Annotated[tuple[str, ...], NoDecode] = ()
+    cache: CacheMode = "off"
+    record: Path | None = None
+    replay: str | None = None
 
     @field_validator("rate", mode="before")
     @classmethod

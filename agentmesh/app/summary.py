@@ -36,6 +36,8 @@ class RunSummary:
     `tasks` counts the items of each task by end state. `failures` are the outcomes that are no success in themselves;
     those that only followed from another are passed over. `usd` and `budget` (of the whole run) are dollars, `usd`
     None where a price is unknown. `outputs` maps what was written to its path. `unfinished` tasks have no end state.
+    `spared` calls were not sent, as their answer was in the cache, or is `replayed`; `saved_usd` is what they cost when
+    they were asked.
     `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
     `agentmesh show` could find. `next` replaces the command that is suggested.
     """
@@ -55,6 +57,9 @@ class RunSummary:
     reason: str | None = None
     unfinished: int = 0
     forecast: float | None = None
+    spared: int = 0
+    saved_usd: float | None = 0.0
+    replayed: bool = False
     journal: bool = True
     next: str | None = None
 
@@ -86,6 +91,8 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
     for place, (name, path) in enumerate(summary.outputs.items()):
         yield "" if place else "wrote", path if name == path else f"{path}  ({name})"
     yield "used", _used(summary)
+    if summary.spared:
+        yield "", _spared(summary)
     if trouble := _trouble(summary.usage):
         yield "", trouble
     limits = [line for lane in _telling(summary.lanes) for line in (_lane(lane), *_smaller(lane))]
@@ -134,6 +141,14 @@ def _used(summary: RunSummary) -> str:
         spent += f" of {dollars(summary.budget)}"
     parts.append(spent + (" (simulated)" if summary.simulated else ""))
     return ", ".join(parts)
+
+
+def _spared(summary: RunSummary) -> str:
+    answers = plural(summary.spared, "answer")
+    if summary.replayed:
+        return f"{answers} replayed, no model was asked"
+    saved = "unknown dollars" if summary.saved_usd is None else dollars(summary.saved_usd)
+    return f"{answers} from the cache, {saved} saved" + (" (simulated)" if summary.simulated else "")
 
 
 def _trouble(usage: Usage) -> str:

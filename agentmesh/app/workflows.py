@@ -22,12 +22,15 @@ from ..workflow.models import problem_of_model
 from ..workflow.plan import Workflow
 from .exits import EXIT_CODES, FAILED
 from .options import (
+    CacheOption,
     DisplayOption,
     JournalOption,
     NoJournalFlag,
     OutputOption,
     ProviderFileOption,
     RateOption,
+    RecordOption,
+    ReplayOption,
     SeedOption,
 )
 from .resume import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
@@ -66,6 +69,9 @@ def run_command(
     seed: SeedOption = None,
     fresh: FreshFlag = False,
     on_uncertain: OnUncertainOption = None,
+    cache: CacheOption = None,
+    record: RecordOption = None,
+    replay: ReplayOption = None,
 ) -> int:
     """Run a workflow, with a live picture of it on stderr and its outputs on stdout.
 
@@ -74,14 +80,16 @@ def run_command(
     Example: agentmesh run hypotheses --input ideas=12
     """
     options = Options.load(
-        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate
-    )
+        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
+        cache=cache, record=record, replay=replay,
+    )  # fmt: skip
     if output is not None:
         _check_output(output)
     catalog = options.catalog()
     loaded = load_workflow(
-        workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
-    )
+        workflow, input_options=inputs or (), model_options=model or (),
+        resolve=problem_of_model(catalog, keys=options.replay is None),
+    )  # fmt: skip
     check_sizes(loaded, catalog)
     given = {
         "command": "run", "workflow": workflow, "model": list(model or ()), "rate": list(options.rate),
@@ -134,12 +142,15 @@ async def _run(
     from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
     from .displays import open_display
+    from .recorded import Recorded
     from .signals import handling_signals
 
+    recorded = await in_thread(Recorded.of, options)
     budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
     begun: list[Run] = []
     folder = options.journal_folder
-    async with Mesh(catalog=catalog, journal=folder, seed=options.seed) as mesh:
+    more = recorded.mesh_options(options)
+    async with Mesh(catalog=catalog, journal=folder, seed=options.seed, **more) as mesh:
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
             waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
@@ -154,7 +165,7 @@ async def _run(
             result = await run_workflow(
                 mesh, workflow, watchers=[display.event], on_run=begin, options=given, resume=resume or False
             )
-    lost = None
+    lost = await recorded.finish()
     if output is not None:
         try:
             await in_thread(write_whole, output, jsonlib.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n")
@@ -207,6 +218,7 @@ def _show_summary(
             run=result.run, workflow=result.workflow, status=result.status, seconds=result.seconds,
             tasks=result.tasks, failures=result.failures, usage=result.usage, usd=result.usd, lanes=result.lanes,
             outputs=files, budget=budget, reason=result.reason, unfinished=result.unfinished, forecast=forecast,
+            spared=result.spared, saved_usd=result.saved_usd, replayed=options.replay is not None,
             simulated=all(lane.simulated for lane in result.lanes),
             journal=options.journal_folder is not None,
         ),

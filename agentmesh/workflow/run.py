@@ -36,7 +36,8 @@ class WorkflowResult:
     """What came of a workflow: the same words as in the file that `-o` writes.
 
     `tasks` counts the items of each task by end state; `failures` are the outcomes with an error of their own; `usd`
-    is None where a price is unknown; `files` maps outputs to where they were written.
+    is None where a price is unknown; `spared` calls were not sent, as their answer was known, and `saved_usd` is what
+    they cost when they were asked; `files` maps outputs to where they were written.
     """
 
     run: str
@@ -48,6 +49,8 @@ class WorkflowResult:
     failures: Sequence[Outcome]
     usage: Usage
     usd: float | None
+    spared: int
+    saved_usd: float | None
     lanes: Sequence[LaneStatistics]
     unfinished: int = 0
     reason: str | None = None
@@ -63,6 +66,7 @@ class WorkflowResult:
             "format": 1, "run": self.run, "workflow": self.workflow, "status": self.status,
             "seconds": round(self.seconds, 3), "outputs": dict(self.outputs), "tasks": plain(self.tasks),
             "failures": failures, "usage": plain(self.usage), "usd": self.usd,
+            "spared": self.spared, "saved_usd": self.saved_usd,
             "lanes": {lane.account: plain(lane) for lane in self.lanes}, "unfinished": self.unfinished,
             "reason": self.reason, "files": dict(self.files),
         }  # fmt: skip
@@ -113,7 +117,8 @@ async def run_workflow(
     return WorkflowResult(
         run=run.id, workflow=workflow.name, status=run.status, seconds=run.seconds, outputs=made.values,
         files=made.files, tasks={name: _counts(run, name) for name in started["tasks"]}, failures=tuple(run.failures),
-        usage=run.record.usage, usd=run.record.usd, lanes=mesh.statistics(), reason=run.reason,
+        usage=run.record.usage, usd=run.record.usd, spared=run.record.spared, saved_usd=run.record.saved_usd,
+        lanes=mesh.statistics(), reason=run.reason,
         unfinished=run.runner.statistics().unfinished, notes=made.notes,
     )  # fmt: skip
 

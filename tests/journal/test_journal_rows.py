@@ -104,7 +104,7 @@ def test_rows_say_whom_they_concern() -> None:
     assert [(row.task, row.attempt) for row in (encode(1, event) for event in EVENTS)] == [
         (None, None), ("review/a/2", None), ("review", None), ("review/a", None), ("review/a", 2), ("review/a", 2),
         (None, None), ("review/a", None), ("contest/a+b/1", None), ("contest", None), (None, None),
-        (None, None), (None, None), ("review/a", None), ("review/a", None),
+        (None, None), (None, None), ("review/a", None), ("review/a", None), ("review/a", None),
     ]  # fmt: skip
 
 
