@@ -134,7 +134,7 @@ def _task(name: str, counts: Mapping[str, int]) -> str:
 def _used(summary: RunSummary) -> str:
     usage = summary.usage
     parts = [plural(usage.calls, "call")]
-    for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")):
+    for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")) if usage.calls else ():
         parts.append(f"{'unknown' if tokens is None else count(tokens)} tokens {way}")
     spent = "dollars unknown (not every price is known)" if summary.usd is None else dollars(summary.usd)
     if summary.usd is not None and summary.budget is not None:

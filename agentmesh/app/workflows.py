@@ -165,7 +165,7 @@ async def _run(
             result = await run_workflow(
                 mesh, workflow, watchers=[display.event], on_run=begin, options=given, resume=resume or False
             )
-    lost = await recorded.finish()
+    unrecorded, lost = await recorded.finish(), None
     if output is not None:
         try:
             await in_thread(write_whole, output, jsonlib.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n")
@@ -173,10 +173,10 @@ async def _run(
             lost = f"{output} cannot be written: {error.strerror}"
     _show_outputs(result.outputs)
     _show_summary(result, budget=budget, output=None if lost else output, forecast=display.forecast, options=options)
-    if lost is not None:
-        sys.stderr.write(lost + "\n")
+    for problem in filter(None, (unrecorded, lost)):
+        sys.stderr.write(problem + "\n")
     code = signals.exit_code if result.status == "cancelled" else None
-    return code or EXIT_CODES[result.status] or (FAILED if lost else 0)
+    return code or EXIT_CODES[result.status] or (FAILED if unrecorded or lost else 0)
 
 
 def _check_output(path: Path) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..events import Source, ToolEnded
 from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
 from ..outcome import Usage
 
-__all__ = ["Found", "Known", "KnownTools", "request_key"]
+__all__ = ["Found", "Known", "KnownMatches", "KnownTools", "request_key"]
 
 _BYTES = 12  # of a key: among 10^9 calls two have the same one with a chance of 10^-11
 
@@ -49,6 +49,15 @@ class KnownTools(Protocol):
 
     async def tool(self, call: ToolCall, *, address: str) -> ToolEnded | None:
         """What a tool gave for just this call of it, at this address; None where it has to do its work."""
+        ...
+
+
+@runtime_checkable
+class KnownMatches(Protocol):
+    """Who may know which matches of a tournament were played, and has their verdicts, and no others."""
+
+    def matches(self, task: str) -> Sequence[tuple[str, str]]:
+        """The pairs in their order, by the keys of the entrants; some that are no entrants may be among them."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -70,6 +70,22 @@ class Replayed:
         self._given[messages, model] += 1
         return numbered[(self._given[messages, model] - 1) % len(numbered)]
 
+    def matches(self, task: str) -> Sequence[tuple[str, str]]:
+        """The pairs that were judged at TASK/FIRST+SECOND/NUMBER. Keys may have a plus: then each way is given."""
+        played = self._played.get(task, ())
+        return [(pair[:at], pair[at + 1 :]) for pair in played for at, sign in enumerate(pair) if sign == "+"]
+
+    @cached_property
+    def _played(self) -> Mapping[str, Sequence[str]]:
+        rows = sorted((one.call or 0, one.address) for found in self._recorded.values() for one in found if one.address)
+        played: dict[str, list[str]] = {}
+        for address in dict.fromkeys(address for _, address in rows):
+            task, _, rest = address.partition("/")
+            pair, _, number = rest.rpartition("/")
+            if "+" in pair and number.isdigit():
+                played.setdefault(task, []).append(pair)
+        return played
+
     # --- what is missing
 
     def _missing(self, messages: Key, model: str, among: Sequence[Recorded]) -> str:
@@ -77,15 +93,24 @@ class Replayed:
             models = ", ".join(dict.fromkeys(str(one.model) for one in among))
             return f"{self.name} has an answer to these messages of {models}, none of {model}"
         text = _text(messages)
-        texts = self._texts
-        place = bisect(texts, text)
-        nearest = max(texts[max(0, place - 1) : place + 1], key=lambda other: _alike(text, other))
+        forwards, backwards = self._texts
+        near = [*_beside(forwards, text), *(one[::-1] for one in _beside(backwards, text[::-1]))]
+        nearest = max(near, key=lambda other: _alike(text, other) + _alike(text[::-1], other[::-1]))
         return f"{self.name} has no answer to these messages; {_difference(text, nearest)}"
 
     @cached_property
-    def _texts(self) -> list[str]:
-        """The conversations in alphabetical order: the one that begins most alike is beside the place of another."""
-        return sorted(map(_text, self._recorded))
+    def _texts(self) -> tuple[list[str], list[str]]:
+        """The conversations in alphabetical order, read forwards and backwards.
+
+        Beside the place of another one are those that begin, or end, most like it.
+        """
+        texts = [_text(messages) for messages in self._recorded]
+        return sorted(texts), sorted(text[::-1] for text in texts)
+
+
+def _beside(texts: Sequence[str], text: str) -> Sequence[str]:
+    place = bisect(texts, text)
+    return texts[max(0, place - 1) : place + 1]
 
 
 def _text(messages: Key) -> str:
