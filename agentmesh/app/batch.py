@@ -35,7 +35,7 @@ from .options import (
     ReplayOption,
     SeedOption,
 )
-from .settings import Options
+from .settings import Options, told
 from .summary import print_summary
 
 __all__ = ["batch_command", "resume_batch"]
@@ -182,7 +182,7 @@ class _Asked:
         return {
             "command": NAME, "lines": str(lines), "output": str(self.output.absolute()), "model": self.model,
             "max_tokens": self.settings.max_tokens, "temperature": self.settings.temperature, "system": self.system,
-            "first": self.first, "budget": list(budget), "rate": list(options.rate),
+            "first": self.first, "budget": list(budget), "rate": list(options.rate), **told(options),
             "provider_file": [str(one.expanduser().absolute()) for one in options.provider_file],
         }  # fmt: skip
 

@@ -66,8 +66,9 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     journal = options.journal_folder
     started = {"tasks": (TASK,), "inputs": {"lines": batch.source}, **batch.started}
     usd = None if batch.budget is None else batch.budget.usd
-    more = batch.recorded.mesh_options(options)
-    async with Mesh(catalog=catalog, journal=journal, seed=options.seed, **more) as mesh:
+    recorded = batch.recorded
+    cache = recorded.cache(options)
+    async with Mesh(catalog=catalog, journal=journal, seed=options.seed, cache=cache) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused
@@ -75,7 +76,7 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
         async with handling_signals() as signals:
             async with display, answers.writing(), mesh.open_run(
                 "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,
-                watchers=[display.event], resume=batch.resume or False,
+                watchers=[display.event, *recorded.watchers], known=recorded.known, resume=batch.resume or False,
             ) as run:  # fmt: skip
                 signals.watch(run)
                 if answers.again:
@@ -85,7 +86,7 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
             if summary.status != "cancelled" or answers.complete:
                 await in_thread(answers.put_in_order, lambda place: _left_out(batch.lines[place], run.reason))
     summary = replace(summary, lanes=mesh.statistics(), forecast=display.forecast, journal=journal is not None)
-    lost = await batch.recorded.finish()
+    lost = await recorded.finish()
     if lost is not None:
         sys.stderr.write(lost + "\n")
     return summary, signals.exit_code or EXIT_CODES[summary.status] or (FAILED if lost else 0)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ..client.known import Known
 from ..errors import UserError
+from ..events import Event
 from ..journal import find_run
 from ..simulate.recording import Recorder
 from ..simulate.replayed import Replayed
-from .settings import Options
+from .settings import CacheMode, Options
 
 __all__ = ["Recorded"]
 
@@ -41,13 +43,19 @@ class Recorded:
         recorder.check()
         return cls(recorder, replayed)
 
-    def mesh_options(self, options: Options) -> dict[str, Any]:
-        """What `Mesh` needs to know of it. What is replayed needs no cache."""
-        return {
-            "cache": "off" if self.replayed is not None else options.cache,
-            "known": () if self.replayed is None else (self.replayed,),
-            "watchers": () if self.recorder is None else (self.recorder.event,),
-        }
+    def cache(self, options: Options) -> CacheMode:
+        """How a mesh uses the cache: what is replayed needs none."""
+        return "off" if self.replayed is not None else options.cache
+
+    @property
+    def known(self) -> Sequence[Known]:
+        """Who has answers."""
+        return () if self.replayed is None else (self.replayed,)
+
+    @property
+    def watchers(self) -> Sequence[Callable[[Event], None]]:
+        """Who hears what happens."""
+        return () if self.recorder is None else (self.recorder.event,)
 
     async def finish(self) -> str | None:
         """Write what is left; what went wrong with it, if anything did."""

@@ -34,7 +34,7 @@ from .options import (
     SeedOption,
 )
 from .resume import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
-from .settings import Options
+from .settings import Options, told
 
 if TYPE_CHECKING:
     from ..events import RunStarted
@@ -94,7 +94,7 @@ def run_command(
     given = {
         "command": "run", "workflow": workflow, "model": list(model or ()), "rate": list(options.rate),
         "provider_file": [str(file) for file in options.provider_file],
-        "output": None if output is None else str(output),
+        "output": None if output is None else str(output), **told(options),
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
     if resume is not None:
@@ -124,7 +124,7 @@ def resume_workflow(
     given, catalog = started.options, options.catalog()
     loaded = load_workflow(
         given["workflow"], inputs=started.inputs, model_options=given.get("model", ()),
-        resolve=problem_of_model(catalog),
+        resolve=problem_of_model(catalog, keys=options.replay is None),
     )  # fmt: skip
     check_sizes(loaded, catalog)
     if output is None and given.get("output") is not None:
@@ -149,8 +149,8 @@ async def _run(
     budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
     begun: list[Run] = []
     folder = options.journal_folder
-    more = recorded.mesh_options(options)
-    async with Mesh(catalog=catalog, journal=folder, seed=options.seed, **more) as mesh:
+    cache = recorded.cache(options)
+    async with Mesh(catalog=catalog, journal=folder, seed=options.seed, cache=cache) as mesh:
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
             waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
@@ -163,8 +163,9 @@ async def _run(
                 signals.watch(run)
 
             result = await run_workflow(
-                mesh, workflow, watchers=[display.event], on_run=begin, options=given, resume=resume or False
-            )
+                mesh, workflow, watchers=[display.event, *recorded.watchers], known=recorded.known, on_run=begin,
+                options=given, resume=resume or False,
+            )  # fmt: skip
     unrecorded, lost = await recorded.finish(), None
     if output is not None:
         try:

@@ -55,7 +55,7 @@ class Mesh:
     of the network (any `httpx.AsyncBaseTransport`), `event_hooks` are httpx's. `watchers` hear every event of its runs.
     With `content=False` prompts and replies are kept out of the journal.
     With `cache` "use", what earlier runs asked is answered from `cache.db` in the journal's folder (or `.agentmesh`),
-    and new replies are kept there; "read" keeps none, "refresh" asks everything anew. `known` may have more answers.
+    and new replies are kept there; "read" keeps none, "refresh" asks everything anew.
     What it learns of accounts in the network is kept in the user's cache folder for the next one, if it `remembers`.
 
     Leaving it waits for single calls that are under way; an exception inside cancels them.
@@ -68,7 +68,7 @@ class Mesh:
         http: httpx.AsyncBaseTransport | None = None,
         event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS,
         watchers: Sequence[Callable[[Event], None]] = (), remembers: bool = True, content: bool = True,
-        cache: CacheMode = "off", known: Sequence[Known] = (),
+        cache: CacheMode = "off",
     ) -> None:  # fmt: skip
         self.budget = budget
         self.catalog = catalog if catalog is not None else Catalog.load(provider_files)
@@ -79,7 +79,6 @@ class Mesh:
         self._http, self._hooks, self._timeouts = http, event_hooks, timeouts
         self._watchers = tuple(watchers)
         self._replies = Replies.of(cache, self._journal, content=content)
-        self._known = tuple(known)
         self._remembers = remembers and http is None
         self._memories: Memories | None
         self._warnings: list[str] = []  # that no run has told yet
@@ -240,7 +239,7 @@ class Mesh:
                         self, name, identity=begun.started.run, journal=begun.journal, group=group,
                         watchers=(*(one.event for one in cached), *self._watchers, *watchers), budget=budget,
                         settings=own.over(self._settings), seed=begun.started.seed, weight=weight, past=begun.past,
-                        known=(*known, *self._known, *cached),
+                        known=(*known, *cached),
                     )  # fmt: skip
                     self._runs.add(run)
                     self._services.start_soon(_serve_journal, begun.journal, run)

@@ -66,9 +66,8 @@ class WorkflowResult:
             "format": 1, "run": self.run, "workflow": self.workflow, "status": self.status,
             "seconds": round(self.seconds, 3), "outputs": dict(self.outputs), "tasks": plain(self.tasks),
             "failures": failures, "usage": plain(self.usage), "usd": self.usd,
-            "spared": self.spared, "saved_usd": self.saved_usd,
             "lanes": {lane.account: plain(lane) for lane in self.lanes}, "unfinished": self.unfinished,
-            "reason": self.reason, "files": dict(self.files),
+            "reason": self.reason, "files": dict(self.files), "spared": self.spared, "saved_usd": self.saved_usd,
         }  # fmt: skip
 
 
@@ -126,6 +125,8 @@ async def run_workflow(
 def identity_of(workflow: Workflow, options: Mapping[str, Any]) -> str:
     """What is asked for: the same workflow with the same inputs and models is the same run, until it is finished."""
     asked = [workflow.name, workflow.file, plain(workflow.inputs), options.get("model", [])]
+    if "replay" in options:  # a run of its own: the one that asks does not go on with it
+        asked.append(options["replay"])
     return digest(asked, length=16)
 
 
