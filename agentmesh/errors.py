@@ -123,12 +123,14 @@ class RunFailed(AgentmeshError):
 class BudgetExceeded(AgentmeshError):
     """What was asked does not fit into what is left of a budget.
 
-    `unit` is usd, calls, tokens or time; `budget` is the Budget that has ended.
+    `unit` is usd, calls, tokens or time; `budget` is the Budget that has ended, `need` what the next call could have
+    needed of it.
     """
 
-    def __init__(self, message: str, *, unit: str, budget: object = None) -> None:
+    def __init__(self, message: str, *, unit: str, budget: object = None, need: float = 0.0) -> None:
         self.unit = unit
         self.budget = budget
+        self.need = need
         super().__init__(message)
 
 

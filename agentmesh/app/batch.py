@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from ..catalog import Catalog
+from ..client.asking import price_problem
 from ..client.budget import Budget
 from ..errors import InputProblems, Problem, UserError
 from ..journal import run_summary, short_id
@@ -131,8 +132,8 @@ def resume_batch(
 ) -> int:
     """Go on with the batch in the file `path`, as it was begun; returns the exit code.
 
-    Without a `budget` the one that it was begun with holds. Lines that have changed since are asked. Raises UserError,
-    and then nothing has changed.
+    Of the budget that it was begun with, what `budget` leaves out holds. Lines that have changed since are asked.
+    Raises UserError, and then nothing has changed.
     """
     run = run_summary(path)
     began = started_of(run)
@@ -144,8 +145,7 @@ def resume_batch(
             f"run {short_id(run.id)} read its lines from standard input: pipe the same lines again into "
             f"`agentmesh batch - -o {asked.output}` with the same options, which goes on with it"
         )
-    budget = list(began.options.get("budget", ())) if budget is None else budget
-    bound = read_budget(budget)
+    bound = read_budget(began.options.get("budget"), budget)
     catalog = asked.catalog(options)
     read = asked.read()
     identity = asked.identity(read)
@@ -277,6 +277,6 @@ def _trouble(model: str, catalog: Catalog, *, dollars: bool, keys: bool) -> str 
         return str(error)
     if keys and all(endpoint.key_problem for endpoint in endpoints):
         return f"{model} cannot be asked: {endpoints[0].key_problem}"
-    if dollars and not all(endpoint.prices.known for endpoint in endpoints):
-        return f"the price of {model} is unknown, so a budget in dollars cannot be kept"
-    return None
+    return (
+        next((problem for one in endpoints if (problem := price_problem(one)) is not None), None) if dollars else None
+    )

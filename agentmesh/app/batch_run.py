@@ -17,6 +17,7 @@ from ..errors import CallFailed, ErrorInfo
 from ..events import CollectionClosed, Notice
 from ..flow.graph import Node
 from ..keys import encode_key
+from ..mesh.left import left_of
 from ..mesh.mesh import Mesh
 from ..mesh.recall import Resume
 from ..mesh.run import PYTHON_LANE, Run
@@ -26,6 +27,7 @@ from ..outcome import Address, Outcome
 from .batch_answers import Answers
 from .batch_lines import Line
 from .batch_past import Asked
+from .budgets import budget_words
 from .displays import open_display
 from .exits import EXIT_CODES, FAILED
 from .recorded import Recorded
@@ -71,8 +73,10 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     async with Mesh(catalog=catalog, journal=journal, seed=options.seed, cache=cache) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
         display = open_display(
-            options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused
-        )
+            options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused,
+            waiting_for_budget=lambda: 0 if batch.budget is None else batch.budget.statistics().waiting,
+            bounds=lambda: budget_words(batch.budget),
+        )  # fmt: skip
         async with handling_signals() as signals:
             async with display, answers.writing(), mesh.open_run(
                 "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,
@@ -171,6 +175,7 @@ def _summary(run: Run, batch: Batch, *, answers: Answers) -> RunSummary:
         run=run.id, workflow="batch", status=run.status, seconds=run.seconds, tasks=run.record.counts,
         failures=run.failures, usage=run.record.usage, usd=run.record.usd, outputs=written,
         budget=None if batch.budget is None else batch.budget.usd, reason=run.reason,
-        unfinished=run.runner.statistics().unfinished, spared=run.record.spared, saved_usd=run.record.saved_usd,
+        unfinished=run.runner.statistics().unfinished, left=left_of(run, expected={TASK: len(batch.lines)}),
+        bounds=budget_words(batch.budget), spared=run.record.spared, saved_usd=run.record.saved_usd,
         replayed=batch.recorded.replayed is not None,
     )  # fmt: skip

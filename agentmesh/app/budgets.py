@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from ..client.budget import Budget
+from ..client.budget import BUDGET_UNITS, Budget
 from ..errors import UserError
 from ..marked_yaml import did_you_mean
+from ..workflow.plan import Workflow
+from ..workflow.spec import BudgetSpec
 from ..workflow.units import parse_duration
+from .wording import count, duration
 
-__all__ = ["BudgetOption", "read_budget"]
-
-_UNITS = ("usd", "calls", "tokens", "time")
+__all__ = ["BudgetOption", "budget_option", "budget_over", "budget_words", "read_bounds", "read_budget"]
 
 BudgetOption = Annotated[
     list[str] | None,
@@ -27,20 +29,36 @@ BudgetOption = Annotated[
 ]
 
 
-def read_budget(texts: Sequence[str]) -> Budget | None:
-    """One budget from texts `usd=2`, `time=15m`; None without any. Raises UserError."""
+def read_bounds(*given: Sequence[str] | None) -> dict[str, float]:
+    """The bounds that texts `usd=2`, `time=15m` set, by unit; of several lists the last one wins, unit by unit.
+
+    Raises UserError.
+    """
+    bounds: dict[str, float] = {}
+    for texts in given:
+        bounds |= _bounds(texts or ())
+    return bounds
+
+
+def _bounds(texts: Sequence[str]) -> dict[str, float]:
     bounds: dict[str, float] = {}
     for text in texts:
         unit, equals, value = text.partition("=")
-        if not equals or unit not in _UNITS:
-            hint = did_you_mean(unit, _UNITS) or f"write {', '.join(f'{name}=N' for name in _UNITS)}"
+        if not equals or unit not in BUDGET_UNITS:
+            hint = did_you_mean(unit, BUDGET_UNITS) or f"write {', '.join(f'{name}=N' for name in BUDGET_UNITS)}"
             raise UserError(f"--budget {text}: this is no budget ({hint})")
         if unit in bounds:
             raise UserError(f"--budget {text}: {unit} is given twice")
         try:
-            bounds[unit] = parse_duration(value) if unit == "time" else _positive(value.removeprefix("$"))
+            bounds[unit] = parse_duration(value) if unit == "time" else _positive(value.removeprefix("$"), unit)
         except ValueError as error:
             raise UserError(f"--budget {text}: {unit} {error}") from None
+    return bounds
+
+
+def read_budget(*given: Sequence[str] | None) -> Budget | None:
+    """One budget from such lists; None if they set no bound. Raises UserError."""
+    bounds = read_bounds(*given)
     if not bounds:
         return None
     return Budget(
@@ -48,11 +66,45 @@ def read_budget(texts: Sequence[str]) -> Budget | None:
     )
 
 
-def _positive(text: str) -> float:
+def budget_over(workflow: Workflow, *given: Sequence[str] | None) -> Workflow:
+    """The workflow with these bounds in its own budget, in place of those of the same units. Raises UserError."""
+    bounds = read_bounds(*given)
+    if not bounds:
+        return workflow
+    own = workflow.limits.budget or BudgetSpec()
+    return replace(workflow, limits=replace(workflow.limits, budget=own.model_copy(update=bounds)))
+
+
+def budget_words(budget: Budget | None) -> str:
+    """How a budget stands in all but dollars, which are shown where they are spent: `251 of 500 calls, ...`."""
+    if budget is None:
+        return ""
+    now = budget.statistics()
+    parts = []
+    for unit, used, bound in (("calls", now.spent_calls, now.calls), ("tokens", now.spent_tokens, now.tokens)):
+        if bound is not None:
+            parts.append(f"{count(round(used))} of {count(round(bound))} {unit}")
+    if now.time is not None:
+        parts.append(f"{duration(min(now.seconds, now.time))} of {duration(now.time)}")
+    return ", ".join(parts)
+
+
+def budget_option(unit: str, bound: float) -> str:
+    """A bound as it is given on the command line: `--budget usd=5`."""
+    if unit == "time":
+        text = f"{bound / 60:.0f}m" if bound >= 600 else f"{bound:.0f}s"
+    else:
+        text = f"{bound:.2f}".removesuffix(".00") if unit == "usd" and bound >= 1 else f"{bound:.10g}"
+    return f"--budget {unit}={text}"
+
+
+def _positive(text: str, unit: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
         raise ValueError("must be a number above 0")
+    if unit != "usd" and number != int(number):
+        raise ValueError("must be a whole number above 0")
     return number

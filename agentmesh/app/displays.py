@@ -70,15 +70,18 @@ def open_display(
     waiting_for_budget: Callable[[], int] = lambda: 0,
     journal: bool = True,
     paused: Callable[[], bool] = lambda: False,
+    bounds: Callable[[], str] = lambda: "",
 ) -> Display:
     """The display of this kind on `stream` (default: stderr); None chooses by whether it is a terminal.
 
     `lanes` gives the statistics of all lanes when asked. `budget_usd` is the run's budget in dollars,
     `waiting_for_budget` says how many calls wait for it now, `journal` whether `agentmesh show` will find the run,
-    `paused` whether it is paused now.
+    `paused` whether it is paused now, `bounds` how its budget stands in other units.
     """
     stream = sys.stderr if stream is None else stream
-    picture = Picture(budget_usd=budget_usd, waiting_for_budget=waiting_for_budget, journal=journal, paused=paused)
+    picture = Picture(
+        budget_usd=budget_usd, waiting_for_budget=waiting_for_budget, journal=journal, paused=paused, bounds=bounds
+    )
     match kind or default_kind(stream):
         case "full":
             return _FullDisplay(picture, lanes, stream=stream)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import UserError
-from ..events import CallIntent
-from ..mesh.recall import OnUncertain
 from .wording import plural
 
-__all__ = ["FailedFlag", "FreshFlag", "OnUncertainChoice", "OnUncertainOption", "on_uncertain_of"]
+if TYPE_CHECKING:
+    from ..events import CallIntent
+    from ..mesh.recall import OnUncertain
+
+__all__ = [
+    "FailedFlag",
+    "FreshFlag",
+    "OnUncertainChoice",
+    "OnUncertainOption",
+    "on_uncertain_of",
+    "refuse_output_of_another",
+]
 
 OnUncertainChoice = Literal["resend", "fail", "ask"]
 OnUncertainOption = Annotated[
@@ -39,3 +50,21 @@ def on_uncertain_of(choice: OnUncertainChoice | None) -> OnUncertain:
         return "resend" if typer.confirm(f"{what}. Send them again", default=True, err=True) else "fail"
 
     return ask
+
+
+def refuse_output_of_another(output: Path | None, run: str) -> None:
+    """Raises UserError where a result would take the place of that of another run than the one that goes on."""
+    if output is None or not output.expanduser().is_file():
+        return
+    try:
+        there: Any = jsonlib.loads(output.expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        there = None
+    from ..journal import short_id
+
+    other = there.get("run") if isinstance(there, Mapping) else None
+    if other != run:
+        what = f"has the result of run {short_id(str(other))}" if other else "is no result of an agentmesh run"
+        raise UserError(
+            f"-o {output}: it {what}, and run {short_id(run)} goes on: name another file, or begin anew with --fresh"
+        )

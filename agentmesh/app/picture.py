@@ -95,7 +95,8 @@ class Snapshot:
     """Everything a display shows. Seconds, dollars; None where something is not known yet.
 
     `usd` is the sum of the known prices, and `usd_known` whether there were no others. `live` are calls in flight.
-    `waiting_for_budget` are calls that wait for what those may give back of a budget. `frozen` says what gets no calls
+    `waiting_for_budget` are calls that wait for what those may give back of a budget, `bounds` how that stands in other
+    units than dollars, in words. `frozen` says what gets no calls
     at the moment, for how many seconds more, and why; of those with one reason it names the first.
     """
 
@@ -119,6 +120,7 @@ class Snapshot:
     failures_total: int
     status: RunStatus | None
     paused: bool = False
+    bounds: str = ""
 
 
 def failure_of(outcome: Outcome, *, run: str | None) -> Failure | None:
@@ -145,13 +147,15 @@ class Picture:
     """Folds events; `snapshot` gives what there is to see.
 
     `budget_usd` is the run's budget in dollars; `waiting_for_budget` says how many calls wait for it now; `journal`
-    whether the run can be looked into later with `agentmesh show`; `paused` whether it is, now.
+    whether the run can be looked into later with `agentmesh show`; `paused` whether it is, now; `bounds` how the budget
+    stands in other units, in words.
     """
 
     def __init__(
         self, *, budget_usd: float | None = None, waiting_for_budget: Callable[[], int] = lambda: 0,
-        journal: bool = True, paused: Callable[[], bool] = lambda: False,
+        journal: bool = True, paused: Callable[[], bool] = lambda: False, bounds: Callable[[], str] = lambda: "",
     ) -> None:  # fmt: skip
+        self._bounds = bounds
         self.budget_usd = budget_usd
         self._waiting_for_budget = waiting_for_budget
         self._paused = paused
@@ -209,7 +213,7 @@ class Picture:
             agents=tuple(self._agents.items()), frozen=() if self._ended else self._freezes(now),
             notices=tuple(self.said)[-_NEWEST_NOTICES:],
             failures=tuple(reversed(self._failures)), failures_total=self.failures_total, status=self.status,
-            paused=self.status is None and self._paused(),
+            paused=self.status is None and self._paused(), bounds=self._bounds(),
         )  # fmt: skip
 
     def task(self, name: str) -> TaskRow:

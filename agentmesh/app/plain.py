@@ -30,7 +30,6 @@ _MANY = 12
 
 _FREEZE_S = 10.0  # one line for the freezes of an endpoint in so many seconds
 _PUSHED_BACK = (1, 10, 100)  # calls of an endpoint that were pushed back which are worth a line; and each thousandth
-_BUDGET_SHARE = 0.8
 
 
 class PlainLines:
@@ -45,7 +44,6 @@ class PlainLines:
         self._froze: dict[str, float] = {}
         self._pushed_back: dict[str, int] = {}
         self._reason = ""  # of the push-back that was told last
-        self._warned = False
         self._writers: dict[type, Callable[[Any], Iterator[str]]] = {
             RunStarted: self._run_started, TaskStarted: self._task_started, TaskEnded: self._task_ended,
             StandingsChanged: self._standings, CallEnded: self._call_ended, LaneFrozen: self._frozen,
@@ -108,10 +106,6 @@ class PlainLines:
         yield f"{event.task} {'  '.join(words)}"
 
     def _call_ended(self, event: CallEnded) -> Iterator[str]:
-        budget, spent = self._picture.budget_usd, self._picture.usd
-        if budget is not None and not self._warned and spent >= _BUDGET_SHARE * budget:
-            self._warned = True
-            yield f"budget: {dollars(spent)} of {dollars(budget)} are spent"
         if event.result == "pushed_back":
             name = f"{event.account}/{event.model}"
             number = self._pushed_back[name] = self._pushed_back.get(name, 0) + 1

@@ -1,38 +1,24 @@
-"""The command `resume`, and what `run` and `batch` share with it: which run to go on with, and what with open calls."""
+"""The command `resume`: go on with a run as it was begun, whatever command that was."""
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
 from .budgets import BudgetOption
+from .going_on import FailedFlag, OnUncertainOption, on_uncertain_of
 from .options import DisplayOption, JournalOption, OutputOption
 from .settings import Options
 from .wording import plural
 
 if TYPE_CHECKING:
-    from ..events import CallIntent
     from ..journal import RunSummary
-    from ..mesh.recall import OnUncertain
 
-__all__ = [
-    "FreshFlag", "OnUncertainChoice", "OnUncertainOption", "on_uncertain_of", "refuse_output_of_another",
-    "resume_command",
-]  # fmt: skip
-
-OnUncertainChoice = Literal["resend", "fail", "ask"]
-OnUncertainOption = Annotated[
-    OnUncertainChoice | None,
-    typer.Option("--on-uncertain", help="Calls that were in flight when a run ended: send them again, or not, or ask."),
-]
-FreshFlag = Annotated[bool, typer.Option("--fresh", help="Begin anew, even where an unfinished run could go on.")]
-FailedFlag = Annotated[bool, typer.Option("--failed", help="Try again what has failed, too.")]
+__all__ = ["resume_command"]
 
 _UNFINISHED = ("interrupted", "cancelled", "stopped")
 _SHOWN = 8
@@ -76,6 +62,12 @@ def resume_command(
             from .workflows import resume_workflow
 
             return resume_workflow(started, resume, options=options, output=output, budget=budget)
+        case "batch":
+            from .batch import resume_batch
+
+            return resume_batch(
+                path, failed=failed, on_uncertain=on_uncertain or "resend", budget=budget, options=options
+            )
     raise UserError(
         f"run {short_id(path.stem)} ({started.name}) was not begun by `agentmesh run` or `batch`: start that program "
         f"again, which goes on with it by `open_run({started.name!r}, resume=True)`"
@@ -116,36 +108,3 @@ def _check_resumable(summary: RunSummary, *, failed: bool) -> None:
             )
         case "unreadable":
             raise UserError(summary.problem or f"run {run} cannot be read")
-
-
-def on_uncertain_of(choice: OnUncertainChoice | None) -> OnUncertain:
-    """What becomes of open calls: as it was said, or as a person says when asked."""
-    if choice != "ask":
-        return choice or "resend"
-
-    def ask(calls: Sequence[CallIntent]) -> Literal["resend", "fail"]:
-        what = f"{plural(len(calls), 'call')} may have been paid without an answer"
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UserError(f"{what}, and nobody can be asked here: say --on-uncertain resend or --on-uncertain fail")
-        again = typer.confirm(f"{what}. Send them again", default=True, err=True)
-        return "resend" if again else "fail"
-
-    return ask
-
-
-def refuse_output_of_another(output: Path | None, run: str) -> None:
-    """Raises UserError where a result would take the place of that of another run than the one that goes on."""
-    if output is None or not output.expanduser().is_file():
-        return
-    try:
-        there: Any = jsonlib.loads(output.expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        there = None
-    from ..journal import short_id
-
-    other = there.get("run") if isinstance(there, Mapping) else None
-    if other != run:
-        what = f"has the result of run {short_id(str(other))}" if other else "is no result of an agentmesh run"
-        raise UserError(
-            f"-o {output}: it {what}, and run {short_id(run)} goes on: name another file, or begin anew with --fresh"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from rich.text import Text
 from ..events import RunStatus
 from ..journal.ids import short_id
 from ..limits.statistics import Bound, LaneStatistics, SmallerMaxTokens
+from ..mesh.left import Left
 from ..outcome import Outcome, Usage
+from .budgets import budget_option
 from .picture import failure_of
 from .ruler import cut
 from .wording import clean, count, dollars, duration, figure, limit_words, more, percent, plural, show_command
@@ -22,7 +25,17 @@ __all__ = ["RunSummary", "print_summary", "summary_lines"]
 _FAILURES = 5
 _LABEL = 11
 _MIN_ERROR = 20
-_WRAPPED = ("", "tasks", "used", "limits", "done", "partial", "stopped")  # labels of lines without commands or paths
+_WRAPPED = (
+    "",
+    "tasks",
+    "left",
+    "used",
+    "budget",
+    "limits",
+    "done",
+    "partial",
+    "stopped",
+)  # labels of lines without commands or paths
 _ALSO = 0.1  # of the time: what held calls back for as long is named beside what did so longest
 _HARDLY = 0.05  # of the time: what held calls back for less has bounded nothing
 _STATES = ("done", "failed", "skipped", "cancelled")
@@ -39,7 +52,8 @@ class RunSummary:
     `spared` calls were not sent, as their answer was in the cache, or is `replayed`; `saved_usd` is what they cost when
     they were asked.
     `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
-    `agentmesh show` could find. `next` replaces the command that is suggested.
+    `agentmesh show` could find. `left` is what was left undone; `resumes` says whether `agentmesh resume` goes on with
+    it; `bounds` how its budget stands in other units than dollars. `next` replaces the command that is suggested.
     """
 
     run: str
@@ -61,6 +75,9 @@ class RunSummary:
     saved_usd: float | None = 0.0
     replayed: bool = False
     journal: bool = True
+    left: Left | None = None
+    resumes: bool = True
+    bounds: str = ""
     next: str | None = None
 
 
@@ -90,9 +107,13 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
         yield "tasks", "; ".join(_task(name, counts) for name, counts in summary.tasks.items())
     for place, (name, path) in enumerate(summary.outputs.items()):
         yield "" if place else "wrote", path if name == path else f"{path}  ({name})"
+    if summary.left is not None:
+        yield "left", _left(summary.left, simulated=summary.simulated)
     yield "used", _used(summary)
     if summary.spared:
         yield "", _spared(summary)
+    if summary.bounds:
+        yield "budget", summary.bounds
     if trouble := _trouble(summary.usage):
         yield "", trouble
     limits = [line for lane in _telling(summary.lanes) for line in (_lane(lane), *_smaller(lane))]
@@ -110,11 +131,27 @@ def _next(summary: RunSummary, run: str) -> list[str]:
     if not summary.journal:
         return []
     commands = [show_command(run)]
+    if not summary.resumes:
+        return commands
     if summary.status in ("cancelled", "stopped"):
-        commands.insert(0, f"agentmesh resume {run}")
+        enough = summary.left.budget if summary.left is not None else None
+        commands.insert(0, f"agentmesh resume {run}" + (f" {budget_option(*enough)}" if enough is not None else ""))
     elif any(failure.state == "failed" for failure in summary.failures):
         commands.append(f"agentmesh resume {run} --failed")
     return commands
+
+
+def _left(left: Left, *, simulated: bool) -> str:
+    """What is undone, and what the rest should cost."""
+    text = ", ".join(f"{name} {count(number)}" for name, number in left.tasks.items())
+    if left.grows:
+        text += ", and what is not known yet" if text else "what is not known yet"
+    if not left.cost.items:
+        return text + "; what finishing costs cannot be estimated: nothing like it has ended"
+    cost = "an unknown price" if left.cost.unpriced else f"about {dollars(left.cost.usd)}"
+    text += f"; an estimate by what such items have cost: finishing takes {cost}{' (simulated)' if simulated else ''}"
+    text += f" and {plural(math.ceil(left.cost.calls), 'call')}"
+    return text + (f", without {', '.join(left.unknown)}, of which none has ended" if left.unknown else "")
 
 
 def _time(summary: RunSummary) -> str:

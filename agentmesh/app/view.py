@@ -192,8 +192,11 @@ def _below(snapshot: Snapshot, width: int) -> list[Text]:
     if snapshot.paused:
         flying = f"{plural(snapshot.live, 'call')} in flight; " if snapshot.live else ""
         lines.append(Text(cut(f" paused     {flying}agentmesh unpause {snapshot.run} goes on", width), "yellow"))
+    if snapshot.bounds:
+        lines.append(Text(cut(f" budget     {snapshot.bounds}", width)))
     if number := snapshot.waiting_for_budget:
-        text = f" budget     {plural(number, 'call')} wait{'s' if number == 1 else ''} for what others have reserved"
+        label = "" if snapshot.bounds else "budget"
+        text = f" {label:10} {plural(number, 'call')} wait{'s' if number == 1 else ''} for what others have reserved"
         lines.append(Text(cut(text, width), "yellow"))
     for name, left, reason in snapshot.frozen:
         lines.append(Text(cut(f" frozen     {name} for {seconds(left)}: {reason}", width), "yellow"))

@@ -16,11 +16,13 @@ import typer
 from ..catalog import Catalog
 from ..clock import in_thread
 from ..errors import UserError
-from ..workflow.fits import check_sizes
+from ..workflow.fits import check_prices, check_sizes
 from ..workflow.load import load_workflow
 from ..workflow.models import problem_of_model
 from ..workflow.plan import Workflow
+from .budgets import BudgetOption, budget_over, budget_words
 from .exits import EXIT_CODES, FAILED
+from .going_on import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
 from .options import (
     CacheOption,
     DisplayOption,
@@ -33,10 +35,10 @@ from .options import (
     ReplayOption,
     SeedOption,
 )
-from .resume import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
 from .settings import Options, told
 
 if TYPE_CHECKING:
+    from ..client.budget import Budget
     from ..events import RunStarted
     from ..mesh.recall import Resume
     from ..mesh.run import Run
@@ -67,6 +69,7 @@ def run_command(
     display: DisplayOption = None,
     output: OutputOption = None,
     seed: SeedOption = None,
+    budget: BudgetOption = None,
     fresh: FreshFlag = False,
     on_uncertain: OnUncertainOption = None,
     cache: CacheOption = None,
@@ -90,11 +93,12 @@ def run_command(
         workflow, input_options=inputs or (), model_options=model or (),
         resolve=problem_of_model(catalog, keys=options.replay is None),
     )  # fmt: skip
-    check_sizes(loaded, catalog)
+    loaded = budget_over(loaded, budget)
+    _check_fits(loaded, catalog)
     given = {
         "command": "run", "workflow": workflow, "model": list(model or ()), "rate": list(options.rate),
         "provider_file": [str(file) for file in options.provider_file],
-        "output": None if output is None else str(output), **told(options),
+        "output": None if output is None else str(output), "budget": list(budget or ()), **told(options),
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
     if resume is not None:
@@ -118,7 +122,10 @@ def _unfinished(
 def resume_workflow(
     started: RunStarted, resume: Resume, *, options: Options, output: Path | None, budget: Sequence[str] | None
 ) -> int:
-    """Go on with the run of a workflow: with the inputs that it had, and the workflow as it is now."""
+    """Go on with the run of a workflow: with the inputs that it had, and the workflow as it is now.
+
+    Of the budget that it was begun with, what `budget` leaves out holds.
+    """
     if not started.content:
         raise UserError("this run keeps no content, and so no inputs: give the command that began it again")
     given, catalog = started.options, options.catalog()
@@ -126,13 +133,20 @@ def resume_workflow(
         given["workflow"], inputs=started.inputs, model_options=given.get("model", ()),
         resolve=problem_of_model(catalog, keys=options.replay is None),
     )  # fmt: skip
-    check_sizes(loaded, catalog)
+    loaded = budget_over(loaded, given.get("budget"), budget)
+    _check_fits(loaded, catalog)
     if output is None and given.get("output") is not None:
         output = Path(given["output"])
     if output is not None:
         _check_output(output)
         refuse_output_of_another(output, started.run)
     return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
+
+
+def _check_fits(workflow: Workflow, catalog: Catalog) -> None:
+    """Raises InputProblems where limits or budgets cannot be kept, whatever is asked."""
+    check_sizes(workflow, catalog)
+    check_prices(workflow, catalog)
 
 
 async def _run(
@@ -154,7 +168,7 @@ async def _run(
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
             waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
-            paused=mesh.is_paused,
+            paused=mesh.is_paused, bounds=lambda: budget_words(begun[0].budget) if begun else "",
         )  # fmt: skip
         async with handling_signals() as signals, display:
 
@@ -173,7 +187,9 @@ async def _run(
         except OSError as error:  # what was paid for still goes to stdout
             lost = f"{output} cannot be written: {error.strerror}"
     _show_outputs(result.outputs)
-    _show_summary(result, budget=budget, output=None if lost else output, forecast=display.forecast, options=options)
+    _show_summary(
+        result, budget=begun[0].budget, output=None if lost else output, forecast=display.forecast, options=options
+    )
     for problem in filter(None, (unrecorded, lost)):
         sys.stderr.write(problem + "\n")
     code = signals.exit_code if result.status == "cancelled" else None
@@ -202,7 +218,7 @@ def _show_outputs(outputs: Any) -> None:
 
 
 def _show_summary(
-    result: Any, *, budget: float | None, output: Path | None, forecast: float | None, options: Options
+    result: Any, *, budget: Budget | None, output: Path | None, forecast: float | None, options: Options
 ) -> None:  # fmt: skip
     from rich.console import Console
 
@@ -218,10 +234,11 @@ def _show_summary(
         RunSummary(
             run=result.run, workflow=result.workflow, status=result.status, seconds=result.seconds,
             tasks=result.tasks, failures=result.failures, usage=result.usage, usd=result.usd, lanes=result.lanes,
-            outputs=files, budget=budget, reason=result.reason, unfinished=result.unfinished, forecast=forecast,
-            spared=result.spared, saved_usd=result.saved_usd, replayed=options.replay is not None,
-            simulated=all(lane.simulated for lane in result.lanes),
-            journal=options.journal_folder is not None,
+            outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,
+            unfinished=result.unfinished,
+            simulated=all(lane.simulated for lane in result.lanes), journal=options.journal_folder is not None,
+            left=result.left, bounds=budget_words(budget), spared=result.spared, saved_usd=result.saved_usd,
+            replayed=options.replay is not None,
         ),
         console,
     )  # fmt: skip
@@ -244,7 +261,7 @@ def check_command(
         workflow, input_options=inputs or (), model_options=model or (), required=bool(inputs),
         resolve=problem_of_model(catalog, keys=not no_keys),
     )  # fmt: skip
-    check_sizes(loaded, catalog)
+    _check_fits(loaded, catalog)
     agents, tasks = len(loaded.agents), len(loaded.tasks)
     sys.stdout.write(f"{workflow} is sound: {agents} agents, {tasks} tasks ({', '.join(loaded.tasks)})\n")
     return 0

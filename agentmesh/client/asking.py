@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from ..catalog import ResolvedModel
 from ..dialects.base import Dialect, Wire
@@ -11,7 +12,7 @@ from ..errors import CallFailed, ErrorInfo
 from ..messages import Request
 from .caller import Caller
 
-__all__ = ["DEFAULT_MAX_TOKENS", "Asking", "begin"]
+__all__ = ["DEFAULT_MAX_TOKENS", "Asking", "begin", "price_problem"]
 
 DEFAULT_MAX_TOKENS = 4096
 """Stated on the wire when a budget counts what replies cost and nobody said how long one may be."""
@@ -51,14 +52,25 @@ def begin(
     return Asking(request, wire, characters, most_input, caller, on_text, caller.number(), key)
 
 
+def price_problem(model: ResolvedModel) -> str | None:
+    """Why a budget in dollars cannot be kept with a model, and what to write; None if it can."""
+    if model.prices.highest(0, 0) is not None:
+        return None
+    what = "is unknown" if not model.prices.known else "is known under some conditions only"
+    return (
+        f"the price of {model.name} {what}, so a budget in dollars cannot be kept: give the model "
+        f"`prices: {{input: 1.25, output: 10}}` (dollars per million tokens) in {PurePath(model.file).name}, or "
+        "`prices: free`, or set no budget in dollars"
+    )
+
+
 def _bounded(request: Request, caller: Caller, *, model: ResolvedModel, stream: bool) -> Request:
     """The request with this model's own name, and an explicit max_tokens where a budget needs one."""
     settings = request.settings
     if settings.max_tokens is None and caller.budgets.bound_size:
         settings = replace(settings, max_tokens=min(DEFAULT_MAX_TOKENS, model.max_output or DEFAULT_MAX_TOKENS))
-    if caller.budgets.bound_usd and not model.prices.known:
-        message = f"the price of {model.name} is unknown, so a budget in dollars cannot be kept: give it `prices:`"
-        raise CallFailed(ErrorInfo("budget", message))
+    if caller.budgets.bound_usd and (problem := price_problem(model)) is not None:
+        raise CallFailed(ErrorInfo("budget", problem))
     return Request(
         model.model, request.messages, request.tools, request.tool_choice, schema=request.schema,
         schema_name=request.schema_name, settings=settings, stream=stream,

@@ -16,14 +16,19 @@ import anyio
 from ..clock import monotonic
 from ..errors import BudgetExceeded
 
-__all__ = ["Budget", "BudgetStatistics", "Budgets", "Reservation"]
+__all__ = ["BUDGET_UNITS", "Budget", "BudgetStatistics", "Budgets", "Reservation"]
+
+BUDGET_UNITS = ("usd", "tokens", "calls", "time")
 
 _EPSILON = 1e-9
+_WARN_AT = 0.8
+_FEW_CALLS = 5
+"""A budget of fewer calls has no room between a warning and its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatistics:
-    """How a budget stands: its bounds (None: no bound), and what is spent and reserved."""
+    """How a budget stands: its bounds (None: no bound), and what is spent and reserved; `seconds` since it began."""
 
     name: str
     usd: float | None
@@ -35,6 +40,7 @@ class BudgetStatistics:
     spent_calls: float
     reserved_usd: float
     waiting: int
+    seconds: float = 0.0
 
 
 class Budget:
@@ -54,6 +60,10 @@ class Budget:
         self._began: float | None = None
         self._freed: anyio.Event | None = None  # made by the first who waits
         self._waiting = 0
+        self._runs: tuple[str, ...] = ()
+        self._untold = tuple(unit for unit in BUDGET_UNITS if getattr(self, unit) is not None)  # that it nears its end
+        if calls is not None and calls < _FEW_CALLS:
+            self._untold = tuple(unit for unit in self._untold if unit != "calls")
 
     def __repr__(self) -> str:
         return f"<Budget {self.name}: {self.statistics()}>"
@@ -69,6 +79,7 @@ class Budget:
             self.name, self.usd, self.tokens, self.calls, self.time,
             spent_usd=self._spent[0], spent_tokens=self._spent[1], spent_calls=self._spent[2],
             reserved_usd=self._reserved[0], waiting=self._waiting,
+            seconds=self._seconds,
         )  # fmt: skip
 
     def begin(self) -> None:
@@ -79,7 +90,29 @@ class Budget:
     def carry(self, spent: tuple[float, float, float], *, seconds: float = 0.0) -> None:
         """Count what earlier processes of the run have spent: dollars, tokens and calls, and the time they took."""
         self.spend(spent)
-        self._began = monotonic() - seconds
+        self._began = min(self._began or math.inf, monotonic() - seconds)
+
+    def joins(self, run: str) -> bool:
+        """Whether this is the first that it hears of a run: what that has spent before is not counted yet."""
+        is_new = run not in self._runs
+        if is_new:
+            self._runs = (*self._runs, run)
+        return is_new
+
+    def warnings(self) -> list[str]:
+        """What is to be said of it now: once for each unit of which four fifths are spent."""
+        found = []
+        for unit in self._untold:
+            place, bound = BUDGET_UNITS.index(unit), getattr(self, unit)
+            used = self._spent[place] if place < len(self._spent) else self._seconds
+            if used >= _WARN_AT * bound - _EPSILON:
+                self._untold = tuple(other for other in self._untold if other != unit)
+                found.append(f"{self.name}: {_amounts(unit, used, bound)}")
+        return found
+
+    @property
+    def _seconds(self) -> float:
+        return 0.0 if self._began is None else monotonic() - self._began
 
     def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:
         """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
@@ -87,7 +120,7 @@ class Budget:
             return "time", self.time, monotonic() - self._began
         for place, bound in enumerate((self.usd, self.tokens, self.calls)):
             if bound is not None and self._spent[place] + need[place] > bound + _EPSILON:
-                return _UNITS[place], bound, self._spent[place]
+                return BUDGET_UNITS[place], bound, self._spent[place]
         return None
 
     @property
@@ -128,9 +161,6 @@ class Budget:
                 await self._freed.wait()
         finally:
             self._waiting -= 1
-
-
-_UNITS = ("usd", "tokens", "calls")
 
 
 @dataclass(eq=False, slots=True)
@@ -184,6 +214,10 @@ class Budgets(tuple[Budget, ...]):
         left = [budget.time_left for budget in self if budget.time is not None]
         return min(left) if left else None
 
+    def warnings(self) -> list[str]:
+        """What is to be said of them now, see Budget."""
+        return [text for budget in self for text in budget.warnings()]
+
     def check_time(self) -> None:
         """Raise BudgetExceeded if one of them has run out of time: what has waited that long is not sent any more."""
         for budget in reversed(self):
@@ -201,7 +235,8 @@ class Budgets(tuple[Budget, ...]):
             for budget in reversed(self):
                 budget.begin()
                 if (over := budget.over(need)) is not None:
-                    raise BudgetExceeded(_message(budget, over, need), unit=over[0], budget=budget)
+                    message, amount = _message(budget, over, need), (*need, 0.0)[BUDGET_UNITS.index(over[0])]
+                    raise BudgetExceeded(message, unit=over[0], budget=budget, need=amount)
             for budget in self:
                 if not budget.fits(need):
                     await budget.wait_freed()
@@ -217,7 +252,17 @@ def _message(budget: Budget, over: tuple[str, float, float], need: tuple[float, 
     unit, bound, spent = over
     if unit == "time":
         return f"the {budget.name} of {bound:g} s is used up"
-    left, amount = bound - spent, need[_UNITS.index(unit)]
+    left, amount = bound - spent, need[BUDGET_UNITS.index(unit)]
     if unit == "usd":
         return f"the {budget.name} of ${bound:,.2f} has ${left:,.4f} left, and the next call could cost ${amount:,.4f}"
     return f"the {budget.name} of {bound:,.0f} {unit} has {left:,.0f} left, and the next call could need {amount:,.0f}"
+
+
+def _amounts(unit: str, used: float, bound: float) -> str:
+    share = f"({100 * used / bound:.0f} %)" if bound else "(all)"
+    match unit:
+        case "usd":
+            return f"${used:,.2f} of ${bound:,.2f} are spent {share}"
+        case "time":
+            return f"{used:,.0f} of {bound:,.0f} s are over {share}"
+    return f"{used:,.0f} of {bound:,.0f} {unit} are used {share}"

@@ -313,6 +313,8 @@ class Endpoint:
                 spent_usd=reservation.paid[0], spent_tokens=reservation.paid[1],
             )
         )  # fmt: skip
+        for warning in caller.budgets.warnings() if caller.budgets else ():
+            self._tell(caller, warning)
 
     def _tell_frozen(self, asking: Asking, result: Result, frozen: Frozen) -> None:
         if result.refusal is None or not frozen.models:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..clock import wall
@@ -180,6 +180,11 @@ class Route:
 
     def __repr__(self) -> str:
         return f"<Route {self.name}: {', '.join(map(str, self.alternatives))}>"
+
+    @property
+    def endpoints(self) -> Iterator[Endpoint]:
+        """All that may serve it."""
+        return (endpoint for alternative in self.alternatives for endpoint in alternative.endpoints)
 
     @property
     def lane(self) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from ..errors import ErrorInfo
 from ..events import (
@@ -30,7 +30,7 @@ from ..outcome import Address, Outcome, Usage
 from .read import RunFile
 from .tally import Tally
 
-__all__ = ["Answers", "Past"]
+__all__ = ["Answers", "Past", "Spent"]
 
 _CALLS = (CallIntent, CallEnded, ToolEnded)
 
@@ -42,6 +42,20 @@ class Answers:
     replies: dict[str, CallEnded] = field(default_factory=dict)
     tools: dict[tuple[str, str, str], ToolEnded] = field(default_factory=dict)
     uncertain: set[str] = field(default_factory=set)
+
+
+class Spent(NamedTuple):
+    """What calls have cost as budgets count it. `seconds`: for how long the run went on since the first of them."""
+
+    usd: float = 0.0
+    tokens: float = 0.0
+    calls: float = 0.0
+    seconds: float = 0.0
+
+    def more(self, other: Spent) -> Spent:
+        """This and other calls together."""
+        seconds = max(self.seconds, other.seconds)
+        return Spent(self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls, seconds)
 
 
 class Past:
@@ -67,6 +81,8 @@ class Past:
         self._file = file
         self._added: set[str] = set()
         self._closed: dict[str, int] = {}
+        self._begins: list[tuple[float, float]] = []  # of each process: when, and the seconds of those before it
+        self._by_task: dict[tuple[str, str | None], Spent] = {}
         self._ended: dict[str, TaskEnded] = {}
         self._records: dict[str, list[int]] = {}  # of calls and tools, by address
         self._open: set[tuple[int, int]] = set()  # calls and attempts whose end is not recorded
@@ -100,10 +116,12 @@ class Past:
                 case RunStarted():
                     self.started = first = event
                     self.spec = event.spec
+                    self._begins.append((event.at, 0.0))
                 case RunResumed():
                     first = event
                     self.spec = event.spec or self.spec
                     self.seconds = event.seconds
+                    self._begins.append((event.at, event.seconds))
                 case TaskEnded(outcome=outcome):
                     self._ended[str(outcome.address)] = event
                 case TaskReopened(address=address):
@@ -224,16 +242,50 @@ class Past:
 
     # --- money
 
-    def spent(self, *, task: str | None = None, agent: str | None = None) -> tuple[float, float, float]:
-        """What budgets count so far, in dollars, tokens and calls: of the run, of a task or of an agent. Blocks."""
+    def spent(self, *, task: str | None = None, agent: str | None = None) -> Spent:
+        """What budgets count so far: of the run, of what is at and under an address, or of an agent. Blocks.
+
+        What was in flight counts as it was reserved.
+        """
         if task is None and agent is None:
-            return self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls)
-        usd = tokens = calls = 0.0
-        for _, event in self._file.events(CallEnded, under=task):
+            spent = Spent(self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls), self.seconds)
+            for one in self.uncertain:
+                spent = spent.more(Spent(one.reserved_usd, one.reserved_tokens, 1.0))
+            return spent
+        if task is not None and "/" in task:
+            found = self._sums(under=task)
+        else:
+            found = self._by_task = self._by_task or self._sums()
+        spent = Spent()
+        for (of_task, of_agent), sums in found.items():
+            if (task is None or "/" in task or task == of_task) and agent in (None, of_agent):
+                spent = spent.more(sums)
+        return spent
+
+    def _sums(self, under: str | None = None) -> dict[tuple[str, str | None], Spent]:
+        """What was spent by each agent in each task."""
+        found: dict[tuple[str, str | None], Spent] = {}
+
+        def add(call: CallEnded | CallIntent, cost: Spent) -> None:
+            key = call.address.partition("/")[0], call.agent
+            found[key] = found.get(key, Spent()).more(cost)
+
+        for number, event in self._file.events(CallEnded, under=under):
+            if number > self.tally.last:  # of this process
+                break
             assert isinstance(event, CallEnded)
-            if agent is None or event.agent == agent:
-                usd, tokens, calls = usd + event.paid_usd, tokens + event.paid_tokens, calls + event.usage.calls
-        return usd, tokens, calls
+            since = self.seconds - self._life_at(event.at - event.seconds)
+            add(event, Spent(event.paid_usd, event.paid_tokens, event.usage.calls, since))
+        for one in self.uncertain:
+            if under is None or f"{one.address}/".startswith(f"{under}/"):
+                since = self.seconds - self._life_at(one.at)
+                add(one, Spent(one.reserved_usd, one.reserved_tokens, 1.0, since))
+        return found
+
+    def _life_at(self, at: float) -> float:
+        """For how long the run had been going on at wall time `at`, in all its processes."""
+        began, seconds = next((one for one in reversed(self._begins) if one[0] <= at), (at, 0.0))
+        return min(self.seconds, seconds + at - began)
 
 
 def _is_consequence(outcome: Outcome) -> bool:

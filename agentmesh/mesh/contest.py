@@ -308,6 +308,9 @@ def start_contest(
         told = [describe_agent(judge), criteria, entrant, stop and (stop.regret, stop.matches), sorted(values)]
         asked = digest(told, length=16)
     work = replace(contest_work(matches, judge), asked=asked, revive=revive, joins=lambda: field.recalled)
+    run.check_prices(judge.models, work.budgets)
+    if judge.budget is not None:
+        run.carrying.note(judge.budget, agent=judge.name)
     node = run.add(work, address=Address(name), priority=priority)
     run.runner.state.group(name, [node]).on_complete.append(matches.notify)  # who follows the changes hears of the end
     run.runner.on_stopped.append(matches.notify)

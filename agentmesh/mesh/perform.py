@@ -90,6 +90,7 @@ class _End(NamedTuple):
 async def _end(job: Job, work: Work) -> _End | None:
     run = job.run
     try:
+        await run.carrying.carry(work.budgets)
         return _End(value=await work.perform(job))
     except Exception as raised:  # noqa: BLE001 - whatever a task raises is that task's failure, and reported as such
         cause = _cause(raised)
@@ -97,7 +98,7 @@ async def _end(job: Job, work: Work) -> _End | None:
         case SkipTask():
             return _End("skipped", error=cause.error)
         case BudgetExceeded() if cause.budget is not None and cause.budget in (run.budget, run.mesh.budget):
-            run.stop("stopped", str(cause))
+            run.stop("stopped", str(cause), exceeded=cause)
             return None
         case TaskFailed() if run.runner.stopping and cause.outcome.state == "cancelled":
             return None  # it needed what a stop left undone
@@ -230,6 +231,7 @@ def on_failure_of(given: str | Mapping[str, Any], call: Call[Any], work: Work, *
             return OnFailure("default", value)
         case {"fallback": {"model": str(model)}} if call.agent is not None:
             agent = call.agent
+            run.check_prices([model], work.budgets)
             run.mesh.route([model])  # a name nobody serves is told now
 
             async def with_other_model(job: Job) -> Any:

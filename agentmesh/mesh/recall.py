@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from ..clock import in_thread, wall
 from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import CallIntent, Notice, RunResumed, RunStarted, ToolEnded
 from ..journal import Holder, Journal, NullJournal, list_runs, new_run_id, next_run_id, short_id
-from ..journal.past import Answers, Past
+from ..journal.past import Answers, Past, Spent
 from ..marked_yaml import changed_parts
 from ..messages import Request, ToolCall
 
@@ -180,6 +181,10 @@ class Recall:
         """What a tool gave for just this call of it."""
         answers = await self._at(address)
         return None if answers is None else answers.tools.get((call.id, call.name, call.arguments))
+
+    async def spent(self, *, task: str | None = None, agent: str | None = None) -> Spent:
+        """What budgets count so far of an agent, or of what is at and under an address."""
+        return await in_thread(partial(self._past.spent, task=task, agent=agent), limiter=self._alone)
 
     async def _at(self, address: str) -> Answers | None:
         if not self._past.has_answers(address):

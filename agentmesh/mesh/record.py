@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..clock import wall
 from ..errors import UserError
@@ -13,7 +14,35 @@ from ..journal import Journal, NullJournal
 from ..journal.past import Past
 from ..outcome import Outcome, Usage
 
-__all__ = ["Record"]
+__all__ = ["Cost", "Record"]
+
+
+@dataclass(slots=True)
+class Cost:
+    """What `items` have cost together: dollars of known prices, tokens, calls."""
+
+    items: float = 0
+    usd: float = 0.0
+    tokens: float = 0.0
+    calls: float = 0.0
+    unpriced: float = 0
+
+    def count(self, outcome: Outcome) -> None:
+        """One more item."""
+        usage = outcome.usage
+        self.items += 1
+        self.usd += outcome.usd or 0.0
+        self.unpriced += outcome.usd is None
+        self.tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
+        self.calls += usage.calls
+
+    def add(self, other: Cost, times: float = 1.0) -> None:
+        """So many times the other."""
+        self.items += times * other.items
+        self.usd += times * other.usd
+        self.tokens += times * other.tokens
+        self.calls += times * other.calls
+        self.unpriced += times * other.unpriced
 
 
 class Record:
@@ -34,6 +63,7 @@ class Record:
         self.spared = 0 if tally is None else tally.spared  # calls whose answer was known
         self.saved_usd: float | None = 0.0 if tally is None else tally.saved_usd  # what these cost when they were asked
         self.counts: dict[str, Counter[str]] = {}
+        self.costs: dict[str, Cost] = {}  # of the items that were performed, by task
         self.failures: list[Outcome] = []
         self.broken: UserError | None = None
         self.in_flight = 0  # calls
@@ -110,5 +140,7 @@ class Record:
 
     def _count(self, outcome: Outcome) -> None:
         self.counts.setdefault(outcome.task, Counter())[outcome.state] += 1
+        if outcome.state != "cancelled" and (outcome.error is None or outcome.error.kind != "dependency"):
+            self.costs.setdefault(outcome.task, Cost()).count(outcome)
         if outcome.error is not None and outcome.error.kind != "dependency" and outcome.state != "cancelled":
             self.failures.append(outcome)

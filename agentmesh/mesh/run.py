@@ -13,12 +13,13 @@ import anyio
 import anyio.abc
 
 from ..agents.agent import Agent, Call, Handle
-from ..client.budget import Budget
+from ..client.asking import price_problem
+from ..client.budget import Budget, Budgets
 from ..client.caller import Retry
 from ..client.known import Known
 from ..client.pausing import Pause
 from ..clock import monotonic, wall
-from ..errors import UserError
+from ..errors import BudgetExceeded, UserError
 from ..events import Event, RunEnded, RunStatus, TaskAdded
 from ..flow.graph import Collection, Node, Require
 from ..flow.runner import Runner
@@ -32,6 +33,7 @@ from ..outcome import Address, Outcome
 from ..ranking import Stop
 from .asked import asked_of, reviver_of
 from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
+from .carrying import Carrying
 from .perform import on_failure_of, perform, work_of
 from .recall import Recall
 from .record import Record
@@ -87,9 +89,12 @@ class Run:
         self._shares: dict[tuple[str | None, float], Share] = {}  # of agents with a weight
         self._began = monotonic()
         self._ended = False
+        self.carrying = Carrying(identity, self.recall)
+        self.exceeded: BudgetExceeded | None = None
         if budget is not None:
-            if past is not None:
-                budget.carry(past.spent(), seconds=past.seconds)
+            if budget.joins(identity) and past is not None:
+                spent = past.spent()
+                budget.carry(spent[:3], seconds=spent.seconds)
             budget.begin()
 
     def __repr__(self) -> str:
@@ -138,10 +143,14 @@ class Run:
         if on_failure != "fail":
             work = work.with_on_failure(on_failure_of(on_failure, call, work, run=self))
         need, order = require_of(require), priority if priority is not None or agent is None else agent.priority
+        if agent is not None:
+            self.check_prices(agent.models, work.budgets)
         lane, urgency = PYTHON_LANE if agent is None else self.lane_of(agent.models), priority_number(order)
+        address = Address(task, self.unique_key(task, key_of_call(call, key)))
+        self._note_budgets(agent, budget, address=address)
         node = self.add(
             work,
-            address=Address(task, self.unique_key(task, key_of_call(call, key))),
+            address=address,
             lane=lane,
             priority=urgency,
             needs=[handle._node for handle in single],
@@ -156,6 +165,21 @@ class Run:
             monotonic()
         except RuntimeError:  # no event loop runs here, so this is a thread
             raise UserError("tasks are started in the event loop, not in threads: make the function async") from None
+
+    def _note_budgets(self, agent: Agent[Any] | None, own: Budget | None, *, address: Address) -> None:
+        """Whose earlier calls these budgets count."""
+        if agent is not None and agent.budget is not None:
+            self.carrying.note(agent.budget, agent=agent.name)
+        if own is not None:
+            self.carrying.note(own, task=str(address))
+
+    def check_prices(self, models: Sequence[str], budgets: Sequence[Budget]) -> None:
+        """Raises UserError for a model of unknown price whose calls a budget in dollars would count."""
+        if not Budgets((*budgets, self.budget, self.mesh.budget)).bound_usd:
+            return
+        for endpoint in self.mesh.route(models).endpoints:
+            if (problem := price_problem(endpoint.model)) is not None:
+                raise UserError(problem)
 
     def _check_own(self, *groups: Iterable[Task[Any]]) -> None:
         for handle in chain.from_iterable(groups):
@@ -272,10 +296,10 @@ class Run:
 
     # --- the end
 
-    def stop(self, status: RunStatus, reason: str) -> None:
+    def stop(self, status: RunStatus, reason: str, *, exceeded: BudgetExceeded | None = None) -> None:
         """Start nothing new; what runs goes on. What is left has no end state: it is unfinished."""
         if self.status is None:
-            self.status, self.reason = status, reason
+            self.status, self.reason, self.exceeded = status, reason, exceeded
         self.runner.stop()
 
     def set_paused(self, paused: bool) -> None:

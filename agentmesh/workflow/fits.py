@@ -1,4 +1,4 @@
-"""Whether the calls of a workflow can fit into the limits of their models at all, before the first of them."""
+"""Whether the calls of a workflow fit into the limits of their models and into its budgets, before the first one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..catalog import Catalog, ResolvedModel
+from ..client.asking import price_problem
 from ..errors import InputProblems, Problem, UserError
 from ..marked_yaml import load_yaml
 from .plan import AgentPlan, TaskPlan, Text, Workflow
 
-__all__ = ["check_sizes"]
+__all__ = ["check_prices", "check_sizes"]
 
 _CHARACTERS_PER_TOKEN = 4.0  # as a lane estimates that knows nothing yet
 _HOLE = re.compile(r"\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
@@ -33,6 +34,41 @@ def check_sizes(workflow: Workflow, catalog: Catalog) -> None:
             problems.append(marked.problem(["tasks", task.name], str(reasons[0]), of_key=True))
     if problems:
         raise InputProblems(problems)
+
+
+def check_prices(workflow: Workflow, catalog: Catalog, *, dollars: bool = False) -> None:
+    """Raises InputProblems for each model of unknown price whose calls a budget in dollars would count.
+
+    With `dollars` there is such a budget outside of the workflow.
+    """
+    problems: dict[str, tuple[str, str]] = {}
+    for task in workflow.tasks.values():
+        agent = workflow.agents.get(task.agent or (task.rank.judge if task.rank is not None else ""))
+        if agent is None:
+            continue
+        levels = (workflow.limits, agent.limits, task.limits)
+        if not dollars and all(level.budget is None or level.budget.usd is None for level in levels):
+            continue
+        for model in _all_models(task, agent, workflow, catalog):
+            if (problem := price_problem(model)) is not None:
+                problems.setdefault(model.name, (task.name, problem))
+    if problems:
+        marked = load_yaml(workflow.text, file=workflow.file)
+        told = [marked.problem(["tasks", name], problem, of_key=True) for name, problem in problems.values()]
+        raise InputProblems(told)
+
+
+def _all_models(task: TaskPlan, agent: AgentPlan, workflow: Workflow, catalog: Catalog) -> Iterator[ResolvedModel]:
+    """The endpoints that may serve a task or stand in for one, as far as their names are known by now."""
+    words = [agent.model or ""] if task.model is None else [task.model.text]
+    if task.on_failure.model is not None:
+        words.append(task.on_failure.model)
+    for word in words:
+        for name in workflow.routes(word):
+            try:
+                yield from catalog.resolve(name, keys=False)
+            except UserError:  # told where models are looked at
+                continue
 
 
 def _models(task: TaskPlan, agent: AgentPlan, workflow: Workflow, catalog: Catalog) -> Iterator[ResolvedModel]:

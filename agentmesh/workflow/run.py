@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..clock import in_thread, wall
 from ..data import plain
 from ..events import Event, Notice, RunStatus
 from ..limits.statistics import LaneStatistics
+from ..mesh.left import Left, left_of
 from ..mesh.mesh import Mesh
 from ..mesh.recall import Resume
 from ..mesh.run import Run
@@ -25,6 +27,7 @@ from ..messages import digest
 from ..outcome import Outcome, Usage
 from ..references import TemplateProblem
 from .build import Build
+from .fits import check_prices
 from .plan import Workflow
 from .works import budget_of
 
@@ -37,7 +40,7 @@ class WorkflowResult:
 
     `tasks` counts the items of each task by end state; `failures` are the outcomes with an error of their own; `usd`
     is None where a price is unknown; `spared` calls were not sent, as their answer was known, and `saved_usd` is what
-    they cost when they were asked; `files` maps outputs to where they were written.
+    they cost when they were asked; `files` maps outputs to where they were written; `left` is what was left undone.
     """
 
     run: str
@@ -56,6 +59,7 @@ class WorkflowResult:
     reason: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    left: Left | None = None
 
     def as_json(self) -> dict[str, Any]:
         """One JSON object, with `format` first."""
@@ -80,7 +84,7 @@ async def run_workflow(
 
     `on_run` gets the run when it has begun, to stop or cancel it from outside; `weight`, `resume` and `known` are as in
     `open_run`. `options` are kept with the run, for whoever goes on with it. Raises UserError for an agent's model that
-    nobody serves.
+    nobody serves, and for one of unknown price under a budget in dollars.
     """
     started = {
         "source": workflow.file, "spec": workflow.text, "inputs": plain(workflow.inputs),
@@ -90,6 +94,8 @@ async def run_workflow(
     }  # fmt: skip
     named = {agent.model for agent in workflow.agents.values() if agent.model is not None}
     await mesh.read_models({model for name in named for model in workflow.routes(name)})
+    dollars = mesh.budget is not None and mesh.budget.usd is not None
+    await in_thread(partial(check_prices, workflow, mesh.catalog, dollars=dollars))
     budget = budget_of(workflow.limits.budget, name="budget of the workflow")
     async with mesh.open_run(
         workflow.name,
@@ -118,7 +124,7 @@ async def run_workflow(
         files=made.files, tasks={name: _counts(run, name) for name in started["tasks"]}, failures=tuple(run.failures),
         usage=run.record.usage, usd=run.record.usd, spared=run.record.spared, saved_usd=run.record.saved_usd,
         lanes=mesh.statistics(), reason=run.reason,
-        unfinished=run.runner.statistics().unfinished, notes=made.notes,
+        unfinished=run.runner.statistics().unfinished, notes=made.notes, left=left_of(run),
     )  # fmt: skip
 
 

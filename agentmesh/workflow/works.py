@@ -228,7 +228,9 @@ class Works:
 
     def _budget(self, level: str, name: str, *, spec: BudgetSpec | None) -> Budget | None:
         if (level, name) not in self._budgets:
-            self._budgets[level, name] = budget_of(spec, name=f"budget of {level} {name}")
+            budget = self._budgets[level, name] = budget_of(spec, name=f"budget of {level} {name}")
+            if budget is not None:
+                self._run.carrying.note(budget, **{level: name})
         return self._budgets[level, name]
 
 

@@ -99,7 +99,7 @@ def test_the_same_command_goes_on_and_says_so(interrupted: Kept, capsys: pytest.
     capsys.readouterr()
     assert interrupted("--display", "plain") == 0
     told = capsys.readouterr().err
-    assert f"going on with run {run.id}: 12 tasks have ended" in told
+    assert f"going on with run {run.id[-4:]}: 12 tasks have ended" in told
     assert "line 13 done" in told
     assert "14 calls" in told  # of both processes: the last line was asked twice
     assert "1 may have been paid without an answer" in told
@@ -275,7 +275,7 @@ def test_killed_twice_nothing_is_lost_and_only_what_is_announced_is_asked_twice(
         process.kill_at(180)
         (run,) = list_runs(batch.journal)
         told = process.end()
-        assert f"going on with run {run.id}" in told
+        assert f"going on with run {run.id[-4:]}" in told
         answers, rows = batch.answers, batch.rows
         (run,) = list_runs(batch.journal)
         with RunFile.open(run.path) as file:

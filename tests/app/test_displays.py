@@ -39,7 +39,7 @@ def run_in_virtual_time(main: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_plain_lines_tell_what_changed_and_nothing_else() -> None:
-    plain = PlainLines(Picture(budget_usd=1.3))
+    plain = PlainLines(Picture())
     lines = [line for event in [*half_way(), *ended()] for line in plain.lines(event)]
     assert "\n" + "\n".join(lines) + "\n" == snapshot("""\
 
@@ -54,7 +54,6 @@ def test_plain_lines_tell_what_changed_and_nothing_else() -> None:
 00:08  review 12/24
 00:10  skipped review/17: invalid_output: score: 11 is over 10, after 2 repairs   agentmesh show a3f9 review/17
 00:03  contest started
-00:10  budget: $1.04 of $1.30 are spent
 00:12  contest match 212 of at most 400  regret 0.09  1. Persister toxins  2. Biofilm memory  3. Ribosome hibernation
 00:13  sim/large frozen, no calls for 4.0 s: rate: too many requests
 00:13  notice: prices of sim were looked up 400 days ago

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import random
 from collections import Counter
@@ -445,6 +446,10 @@ async def test_a_dollar_budget_needs_a_price() -> None:
         error = await failure(world, budgets=Budgets([Budget(usd=1)]))
         assert (error.kind, world.asked) == ("budget", [])
         assert "price of acme/n is unknown" in error.message
+        world.endpoint = world.make("n", prices=Prices((Price(input=1.0, output=2.0, above_input=5),)))
+        error = await failure(world, budgets=Budgets([Budget(usd=1)]))
+        assert (error.kind, world.asked) == ("budget", [])
+        assert "price of acme/n is known under some conditions only" in error.message
 
 
 @pytest.mark.parametrize("tokens", [(None, None), (10, None)])
@@ -460,7 +465,7 @@ async def test_a_reply_that_does_not_say_what_it_used_costs_the_most_it_may(toke
 
 
 async def test_a_price_that_does_not_hold_just_now_costs_the_most_it_may() -> None:
-    elsewhere = Prices((Price(input=1.0, output=2.0, above_input=5),))
+    elsewhere = Prices((Price(input=1.0, output=2.0, until=datetime.date(2001, 1, 1)),))
     budget = Budget(usd=1)
     async with acme(said(input_tokens=3)) as world:
         world.endpoint = world.make("n", prices=elsewhere)
