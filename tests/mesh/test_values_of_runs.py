@@ -84,7 +84,7 @@ async def test_a_dependent_that_starts_late_still_reads_it() -> None:
 
 
 async def test_an_entrant_of_a_tournament_is_read_after_its_end(tmp_path: Path) -> None:
-    verdicts = Scripted(tmp_path, '{"reason": "r", "winner": "A"}')
+    verdicts = Scripted(tmp_path, '{"reasons": "r", "winner": "first"}')
     async with am.open_mesh(**verdicts.options) as mesh, mesh.open_run("values") as run:
         entrants = [run.start(am.call(str.upper, name)) for name in ("a", "b")]
         await run.runner.wait_finished()
