@@ -144,7 +144,7 @@ class _Asking:
         line = self._batch.lines[place]
         self._answers.put(place, _row(line, outcome))
         line.raw = b""
-        node.outcome = replace(outcome, value=None)  # it is on its way to the disk: here it would only take room
+        node.let_go()  # it is on its way to the disk
 
 
 def _row(line: Line, outcome: Outcome) -> bytes:

@@ -280,13 +280,15 @@ def start_contest(
     """Put a tournament of these tasks' values into the graph; those that do not succeed do not join."""
     run.lane_of(judge.models)  # a name nobody serves is told now
     matches = Matches(judge, criteria=criteria, stop=stop, seed=f"{run.seed}/{name}")
-    nodes = list(dict.fromkeys(one._node for one in entrants))
+    tasks = {one._node: one for one in entrants}
+    nodes = list(tasks)
     keys, template = Keys(), Template(entrant, name=f"the entrant text of {name}")
     key_of_node = {node: keys.unique(node.address.tail or node.address.task) for node in nodes}
 
     def join(node: Node) -> None:
-        if node.outcome is not None and node.outcome.ok:
-            value = node.outcome.value
+        outcome = tasks[node].settled
+        if outcome is not None and outcome.ok:
+            value = outcome.value
             matches.enter(key_of_node[node], value, show=lambda: template.render({"item": value}))
 
     field = run.runner.state.group(name, nodes)
@@ -297,7 +299,7 @@ def start_contest(
             join(node)
     if field.complete:
         matches.complete()
-    values = {key_of_node[node]: node for node in nodes}
+    values = {key_of_node[node]: task for node, task in tasks.items()}
 
     def revive(rows: Any) -> tuple[Standing, ...]:
         standings = read_standings(rows)
@@ -327,8 +329,8 @@ def _standings() -> TypeAdapter[tuple[Standing, ...]]:
     return TypeAdapter(tuple[Standing, ...])
 
 
-def _value_of(node: Node | None) -> Any:
-    return None if node is None or node.outcome is None else node.outcome.value
+def _value_of(task: Task[Any] | None) -> Any:
+    return None if task is None or task.settled is None else task.settled.value
 
 
 def contest_work(matches: Matches, judge: Agent[Any], *, on_failure: OnFailure = FAIL) -> Work:

@@ -39,7 +39,6 @@ from .lone import lone_errors
 from .memories import Memories
 from .recall import Begun, Resume, begin, tell_begun
 from .run import Run
-from .task import Task
 
 __all__ = ["Mesh"]
 
@@ -330,8 +329,10 @@ class Mesh:
         run = await self._open_session()
         calls = [(item, make(item)) for item in items]
         await self.read_models(dict.fromkeys(model for _, call in calls if call.agent for model in call.agent.models))
-        nodes = [run.start(call, name=name, key=_key(item), item=item)._node for item, call in calls]
-        waiting = deque(node for node in nodes if node.ended)
+        left = {
+            task._node: task for task in (run.start(call, name=name, key=_key(item), item=item) for item, call in calls)
+        }
+        waiting = deque(node for node in left if node.ended)
         arrived = anyio.Event()
 
         def note(node: Node) -> None:
@@ -341,23 +342,21 @@ class Mesh:
         def stopped() -> None:
             arrived.set()
 
-        run.runner.state.group("map", nodes).on_item.append(note)
+        run.runner.state.group("map", list(left)).on_item.append(note)
         run.runner.on_stopped.append(stopped)
-        left = dict.fromkeys(nodes)
         try:
             while left:
                 while waiting:
-                    node = waiting.popleft()
-                    del left[node]
-                    assert node.outcome is not None
-                    yield node.outcome
+                    outcome = left.pop(waiting.popleft()).settled
+                    assert outcome is not None
+                    yield outcome
                 if run.runner.over:
                     break
                 if left:
                     arrived = anyio.Event()
                     await arrived.wait()
-            for node in left:
-                yield await Task[Any](run, node).outcome()
+            for task in left.values():
+                yield await task.outcome()
         finally:
             run.runner.on_stopped.remove(stopped)
             for node in left:
