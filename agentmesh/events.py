@@ -19,9 +19,10 @@ from .messages import Reply, Request
 from .outcome import Outcome, State, Usage
 
 __all__ = [
-    "EVENT_TYPES", "CallEnded", "CallIntent", "CollectionClosed", "Emit", "Event", "LaneFrozen",
-    "MatchEnded", "Notice", "RunEnded", "RunResumed", "RunStarted", "RunStatus", "Standing", "StandingsChanged",
-    "TaskAdded", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded", "read_event", "write_event",
+    "EVENT_TYPES", "CallEnded", "CallIntent", "CallSpared", "CollectionClosed", "Emit", "Event", "LaneFrozen",
+    "MatchEnded", "Notice", "RunEnded", "RunResumed", "RunStarted", "RunStatus", "Source", "Standing",
+    "StandingsChanged", "TaskAdded", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded", "read_event",
+    "write_event",
 ]  # fmt: skip
 
 RunStatus = Literal["done", "partial", "stopped", "cancelled"]
@@ -101,6 +102,8 @@ class CallIntent:
     reserved_tokens: float = 0.0
 
 
+Source = Literal["cache", "recording"]
+"""Where an answer was that need not be asked for."""
 CallResult = Literal["ok", "pushed_back", "failed"]
 
 
@@ -261,9 +264,28 @@ class ToolEnded:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSpared:
+    """A call that was not sent: its answer was in the cache, or is replayed. `usd` is what it cost when it was asked,
+    None where nobody knows."""
+
+    at: float
+    call: int
+    address: str
+    agent: str | None
+    account: str
+    model: str
+    source: Source
+    key: str | None = None
+    request: Request | None = None
+    reply: Reply | None = None
+    usd: float | None = None
+
+
 Event = (
     RunStarted | TaskAdded | CollectionClosed | TaskStarted | CallIntent | CallEnded | LaneFrozen
     | TaskEnded | MatchEnded | StandingsChanged | Notice | RunEnded | RunResumed | TaskReopened | ToolEnded
+    | CallSpared
 )  # fmt: skip
 Emit = Callable[[Event], None]
 """Where events go: synchronous, never waits, never raises for a reader's fault."""
@@ -271,6 +293,7 @@ Emit = Callable[[Event], None]
 EVENT_TYPES: tuple[type[Any], ...] = (
     RunStarted, TaskAdded, CollectionClosed, TaskStarted, CallIntent, CallEnded, LaneFrozen,
     TaskEnded, MatchEnded, StandingsChanged, Notice, RunEnded, RunResumed, TaskReopened, ToolEnded,
+    CallSpared,
 )  # fmt: skip
 """In the order of their numbers in the journal: append only."""
 

@@ -26,14 +26,17 @@ from .batch_past import NAME, check_place, earlier_batches, find_again, identity
 from .budgets import BudgetOption, read_budget
 from .going_on import FailedFlag, FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of
 from .options import (
+    CacheOption,
     DisplayOption,
     JournalOption,
     NoJournalFlag,
     ProviderFileOption,
     RateOption,
+    RecordOption,
+    ReplayOption,
     SeedOption,
 )
-from .settings import Options
+from .settings import Options, told
 from .summary import print_summary
 
 __all__ = ["batch_command", "resume_batch"]
@@ -82,6 +85,9 @@ def batch_command(
     no_journal: NoJournalFlag = False,
     display: DisplayOption = None,
     seed: SeedOption = None,
+    cache: CacheOption = None,
+    record: RecordOption = None,
+    replay: ReplayOption = None,
 ) -> int:
     """Send the prompts of a JSONL file; one answer line for each, in the order of the file.
 
@@ -95,8 +101,9 @@ def batch_command(
     Example: echo '{"id": "a", "prompt": "Say hello."}' | agentmesh batch - --model sim/small -o answers.jsonl
     """
     options = Options.load(
-        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate
-    )
+        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
+        cache=cache, record=record, replay=replay,
+    )  # fmt: skip
     asked = _Asked(
         lines, _output(output, lines), model, system, Settings(max_tokens=max_tokens, temperature=temperature), first
     )
@@ -110,6 +117,8 @@ def batch_command(
         check_free(asked.output, overwrite=overwrite)
     read = asked.read()
     identity = asked.identity(read)
+    if options.replay is not None:  # a run of its own: the one that asks does not go on with it
+        identity = f"{identity} replayed"
     again = None if fresh else find_again(runs, identity, failed=failed)
     replace_it = check_place(asked.output, owner, identity=identity, again=again, fresh=fresh, overwrite=overwrite)
     resume = None if again is None else Resume(again.path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
@@ -173,7 +182,7 @@ class _Asked:
         return {
             "command": NAME, "lines": str(lines), "output": str(self.output.absolute()), "model": self.model,
             "max_tokens": self.settings.max_tokens, "temperature": self.settings.temperature, "system": self.system,
-            "first": self.first, "budget": list(budget), "rate": list(options.rate),
+            "first": self.first, "budget": list(budget), "rate": list(options.rate), **told(options),
             "provider_file": [str(one.expanduser().absolute()) for one in options.provider_file],
         }  # fmt: skip
 
@@ -197,12 +206,15 @@ def _ask(
     started: Mapping[str, Any], resume: Resume | None,
 ) -> int:  # fmt: skip
     dollars = budget is not None and budget.usd is not None
-    _check_models(read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars)
+    _check_models(
+        read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars, keys=options.replay is None
+    )
     from .batch_run import Batch, run_batch  # here, because what sends calls takes a while to import
+    from .recorded import Recorded
 
     batch = Batch(
         _shown(asked.lines), read.lines, notices=read.notices, system=asked.system, budget=budget,
-        settings=asked.settings, started=started, resume=resume,
+        settings=asked.settings, started=started, resume=resume, recorded=Recorded.of(options),
     )  # fmt: skip
     with answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))
@@ -241,14 +253,14 @@ def _read(path: Path, *, model: str | None, first: int | None) -> Lines:
     return read
 
 
-def _check_models(read: Lines, catalog: Catalog, *, shown: str, default: str | None, dollars: bool) -> None:
+def _check_models(read: Lines, catalog: Catalog, *, shown: str, default: str | None, dollars: bool, keys: bool) -> None:
     """Raises InputProblems with every model that cannot be asked, before the first call."""
     problems = []
     for model, line in read.models().items():
         if model is None:
             hint = "--model provider/model is for all lines without their own"
             problems.append(Problem("the line names no model", file=shown, line=line.number, hint=hint))
-        elif (trouble := _trouble(model, catalog, dollars=dollars)) is not None:
+        elif (trouble := _trouble(model, catalog, dollars=dollars, keys=keys)) is not None:
             if model == default:
                 problems.append(Problem(trouble, key=f"--model {model}"))
             else:
@@ -257,13 +269,13 @@ def _check_models(read: Lines, catalog: Catalog, *, shown: str, default: str | N
         raise InputProblems(problems)
 
 
-def _trouble(model: str, catalog: Catalog, *, dollars: bool) -> str | None:
+def _trouble(model: str, catalog: Catalog, *, dollars: bool, keys: bool) -> str | None:
     """Why a model cannot be asked; None if it can."""
     try:
-        endpoints = catalog.resolve(model)
+        endpoints = catalog.resolve(model, keys=keys)
     except UserError as error:
         return str(error)
-    if all(endpoint.key_problem for endpoint in endpoints):
+    if keys and all(endpoint.key_problem for endpoint in endpoints):
         return f"{model} cannot be asked: {endpoints[0].key_problem}"
     return (
         next((problem for one in endpoints if (problem := price_problem(one)) is not None), None) if dollars else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -28,7 +29,8 @@ from .batch_lines import Line
 from .batch_past import Asked
 from .budgets import budget_words
 from .displays import open_display
-from .exits import EXIT_CODES
+from .exits import EXIT_CODES, FAILED
+from .recorded import Recorded
 from .settings import Options
 from .signals import handling_signals
 from .summary import RunSummary
@@ -54,6 +56,7 @@ class Batch:
     budget: Budget | None = None
     started: Mapping[str, Any] = field(default_factory=dict)
     resume: Resume | None = None
+    recorded: Recorded = Recorded()
 
 
 async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options: Options) -> tuple[RunSummary, int]:
@@ -65,7 +68,9 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     journal = options.journal_folder
     started = {"tasks": (TASK,), "inputs": {"lines": batch.source}, **batch.started}
     usd = None if batch.budget is None else batch.budget.usd
-    async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
+    recorded = batch.recorded
+    cache = recorded.cache(options)
+    async with Mesh(catalog=catalog, journal=journal, seed=options.seed, cache=cache) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused,
@@ -75,7 +80,7 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
         async with handling_signals() as signals:
             async with display, answers.writing(), mesh.open_run(
                 "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,
-                watchers=[display.event], resume=batch.resume or False,
+                watchers=[display.event, *recorded.watchers], known=recorded.known, resume=batch.resume or False,
             ) as run:  # fmt: skip
                 signals.watch(run)
                 if answers.again:
@@ -85,7 +90,10 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
             if summary.status != "cancelled" or answers.complete:
                 await in_thread(answers.put_in_order, lambda place: _left_out(batch.lines[place], run.reason))
     summary = replace(summary, lanes=mesh.statistics(), forecast=display.forecast, journal=journal is not None)
-    return summary, signals.exit_code or EXIT_CODES[summary.status]
+    lost = await recorded.finish()
+    if lost is not None:
+        sys.stderr.write(lost + "\n")
+    return summary, signals.exit_code or EXIT_CODES[summary.status] or (FAILED if lost else 0)
 
 
 class _Asking:
@@ -136,7 +144,7 @@ class _Asking:
         line = self._batch.lines[place]
         self._answers.put(place, _row(line, outcome))
         line.raw = b""
-        node.outcome = replace(outcome, value=None)  # it is on its way to the disk: here it would only take room
+        node.let_go()  # it is on its way to the disk
 
 
 def _row(line: Line, outcome: Outcome) -> bytes:
@@ -168,5 +176,6 @@ def _summary(run: Run, batch: Batch, *, answers: Answers) -> RunSummary:
         failures=run.failures, usage=run.record.usage, usd=run.record.usd, outputs=written,
         budget=None if batch.budget is None else batch.budget.usd, reason=run.reason,
         unfinished=run.runner.statistics().unfinished, left=left_of(run, expected={TASK: len(batch.lines)}),
-        bounds=budget_words(batch.budget),
+        bounds=budget_words(batch.budget), spared=run.record.spared, saved_usd=run.record.saved_usd,
+        replayed=batch.recorded.replayed is not None,
     )  # fmt: skip

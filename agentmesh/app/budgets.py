@@ -85,7 +85,7 @@ def budget_words(budget: Budget | None) -> str:
         if bound is not None:
             parts.append(f"{count(round(used))} of {count(round(bound))} {unit}")
     if now.time is not None:
-        parts.append(f"{duration(min(now.seconds, now.time))} of {duration(now.time)}")
+        parts.append(f"{duration(min(budget.seconds, now.time))} of {duration(now.time)}")
     return ", ".join(parts)
 
 

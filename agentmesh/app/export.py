@@ -17,10 +17,10 @@ import typer
 from pydantic_core import to_json
 
 from ..errors import UserError
-from ..events import CallEnded, CallIntent, TaskEnded, TaskReopened
+from ..events import TaskEnded, TaskReopened
 from ..journal import RunFile, find_run
 from ..outcome import Outcome
-from ..simulate.replay import recording
+from ..simulate.recording import calls_of
 from .exits import FAILED
 from .looking import RunArgument, journal_of
 from .options import JournalOption, OutputOption
@@ -52,7 +52,9 @@ def export_command(
         raise UserError("say what to export: --events, --results or --calls, one of them")
     path = find_run(journal_of(journal), run)
     with RunFile.open(path) as file:
-        rows = _events(file) if events else _results(file) if results else _calls(file)
+        rows = (
+            _events(file) if events else _results(file) if results else (to_json(row) + b"\n" for row in calls_of(file))
+        )
         number = _write(rows, output)
         if output is not None:
             typer.echo(f"{output}: {plural(number, 'row')}", err=True)
@@ -80,25 +82,6 @@ def _row(outcome: Outcome) -> bytes:
     names = ("task", "key", "sample", "state", "item")
     row = {"format": 1, **{name: values.pop(name) for name in names}, "ok": outcome.ok, **values}
     return to_json(row, fallback=repr) + b"\n"
-
-
-def _calls(file: RunFile) -> Iterator[bytes]:
-    """Raises UserError where the run kept no prompts and replies."""
-    asked: dict[tuple[int, int], CallIntent] = {}
-    without = 0
-    for _, event in file.events(CallIntent, CallEnded):
-        if isinstance(event, CallIntent):
-            asked[event.call, event.attempt] = event
-        elif isinstance(event, CallEnded):
-            intent = asked.pop((event.call, event.attempt), None)
-            if event.result != "ok" or intent is None:
-                continue
-            if intent.request is None or event.reply is None:
-                without += 1
-                continue
-            yield to_json(recording(intent.request, event.reply, call=event.call)) + b"\n"
-    if without:
-        raise UserError(f"run {file.path.stem} keeps no content of {plural(without, 'call')}: they cannot be exported")
 
 
 def _write(rows: Iterable[bytes], output: Path | None) -> int:

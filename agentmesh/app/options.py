@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from .settings import DisplayKind
+from .settings import CacheMode, DisplayKind
 
 __all__ = [
+    "CacheOption",
     "DisplayOption",
     "JournalOption",
     "JsonFlag",
@@ -20,6 +21,8 @@ __all__ = [
     "OutputOption",
     "ProviderFileOption",
     "RateOption",
+    "RecordOption",
+    "ReplayOption",
     "SeedOption",
 ]
 
@@ -43,6 +46,26 @@ RateOption = Annotated[
         "--rate",
         metavar="TARGET.LIMIT=N",
         help="Set a limit of a provider, an account or a model: openai/gpt-6-luna.requests_per_minute=300. Repeatable.",
+    ),
+]
+CacheOption = Annotated[
+    CacheMode | None,
+    typer.Option(
+        "--cache",
+        help="Answer what earlier runs asked from their replies: use does, and keeps new ones; read keeps none; "
+        "refresh asks everything and keeps it; by default off.",
+    ),
+]
+RecordOption = Annotated[
+    Path | None,
+    typer.Option("--record", metavar="FILE", help="Write every call and its reply there (JSONL, or JSONL.gz)."),
+]
+ReplayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--replay",
+        metavar="FILE|RUN",
+        help="Ask nobody: answer from a recording, or from what a run has in its journal. Needs no key.",
     ),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes what is left to chance repeatable.")]

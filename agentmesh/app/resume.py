@@ -55,6 +55,7 @@ def resume_command(
     options = Options.load(
         journal=journal, display=display, seed=started.seed,
         provider_file=[Path(one) for one in given.get("provider_file", ())], rate=list(given.get("rate", ())),
+        cache=given.get("cache"), record=given.get("record"), replay=given.get("replay"),
     )  # fmt: skip
     match given.get("command"):
         case "run":

@@ -30,13 +30,14 @@ from ..marked_yaml import did_you_mean
 if TYPE_CHECKING:
     from ..catalog import Catalog
 
-__all__ = ["DisplayKind", "Options"]
+__all__ = ["CacheMode", "DisplayKind", "Options", "told"]
 
 DisplayKind = Literal["full", "plain", "json", "none"]
+CacheMode = Literal["off", "read", "use", "refresh"]
 
 _PREFIX = "AGENTMESH_"
 _PROJECT_FILES = ("agentmesh.toml", "pyproject.toml")  # in one folder, the first that speaks of agentmesh counts
-_PATHS = ("provider_file", "journal")
+_PATHS = ("provider_file", "journal", "record")
 
 
 class Options(BaseSettings):
@@ -50,6 +51,9 @@ class Options(BaseSettings):
     no_journal: bool = False
     seed: int | None = None
     rate: Annotated[tuple[str, ...], NoDecode] = ()
+    cache: CacheMode = "off"
+    record: Path | None = None
+    replay: str | None = None
 
     @field_validator("rate", mode="before")
     @classmethod
@@ -122,6 +126,19 @@ class Options(BaseSettings):
             return cls(**merged)
         except ValidationError as error:
             raise InputProblems(_problems(error, merged, origin=origin)) from None
+
+
+def told(options: Options) -> dict[str, Any]:
+    """How the options say where answers come from and go, as a run records it so that it goes on in the same way."""
+    values: dict[str, Any] = {}
+    if options.cache != "off":
+        values["cache"] = options.cache
+    if options.record is not None:
+        values["record"] = str(options.record.expanduser().absolute())
+    if options.replay is not None:
+        file = Path(options.replay).expanduser()
+        values["replay"] = str(file.absolute()) if file.is_file() else options.replay
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
     retries = sum(task.retries for task in history.tasks.values())
     counts = [plural(summary.calls, "call")]
     counts += [plural(retries, "retry") if retries else ""]
+    counts += [f"{plural(summary.spared, 'answer')} known, {cost(summary.saved_usd)} saved" if summary.spared else ""]
     counts += [f"{summary.pushed_back:,} pushed back" if summary.pushed_back else ""]
     counts += [f"{n:,} tokens {way}" for n, way in ((summary.input_tokens, "in"), (summary.output_tokens, "out")) if n]
     counts += [cost(summary.usd), lasted(summary.seconds)]
@@ -136,6 +137,8 @@ def _print_tasks(console: Console, history: RunHistory, *, first: int) -> None:
 def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
     counts = [(getattr(task, state), state) for state in ("done", "failed", "skipped", "cancelled", "unfinished")]
     items = ", ".join(f"{count:,} {state}" for count, state in counts if count)
+    if task.spared:
+        items += (", " if items else "") + f"{plural(task.spared, 'answer')} known"
     if task.matches:
         items += (", " if items else "") + plural(task.matches, "match")
     took = None if task.first is None or task.last is None else task.last - task.first

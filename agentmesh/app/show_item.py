@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..events import CallEnded, ToolEnded
+from ..events import CallEnded, CallSpared, ToolEnded
 from ..journal import CallHistory, ItemHistory
 from ..messages import Message, Reply
 from .looking import cost, lasted, outcome_json, status_text, text_of, when
@@ -91,10 +91,12 @@ def _print_call(
     console: Console, call: CallHistory, seen: Sequence[Message], tools: Sequence[ToolEnded]
 ) -> tuple[Message, ...]:
     """One call: what is new in its prompt since `seen`, then its attempts. Returns all that has been shown now."""
-    sent = call.intents[0] if call.intents else None
+    sent = call.intents[0] if call.intents else call.spared
     facts = [f"call {call.call}", call.agent or "", call.model]
     if sent is not None:
-        facts += [when(sent.at, full=True), f"waited {lasted(sent.waited)}"]
+        facts += [when(sent.at, full=True)]
+    if call.intents:
+        facts += [f"waited {lasted(call.intents[0].waited)}"]
     console.print(text_of("  " + "  ".join(fact for fact in facts if fact), "cyan"))
     messages: tuple[Message, ...] = () if call.request is None else call.request.messages
     known = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(seen, messages, strict=False)))
@@ -108,6 +110,11 @@ def _print_call(
             reply = end.reply
             _print_said(console, "reply", _said(reply))
         console.print(text_of("    " + _attempt(end), "dim" if end.result == "ok" else "red"))
+    if call.spared is not None:
+        reply = call.spared.reply
+        if reply is not None:
+            _print_said(console, "reply", _said(reply))
+        console.print(text_of("    " + _known(call.spared), "dim"))
     if len(call.ends) < len(call.intents):
         console.print(text_of("    sent; no end was recorded: it may have been paid", "yellow"))
     wanted = {one.id for one in reply.tool_calls} if reply is not None else set()
@@ -134,6 +141,12 @@ def _attempt(end: CallEnded) -> str:
     facts += [f"finish {end.reply.finish}" if end.reply is not None else "", str(end.error or "")]
     facts += ["it may have been paid" if end.uncertain else ""]
     return "  ".join(fact for fact in facts if fact)
+
+
+def _known(spared: CallSpared) -> str:
+    if spared.source == "recording":
+        return "replayed: not sent"
+    return "from the cache: not sent" + ("" if spared.usd is None else f"  {cost(spared.usd)} saved")
 
 
 def _print_tool(console: Console, tool: ToolEnded) -> None:

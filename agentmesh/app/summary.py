@@ -49,6 +49,8 @@ class RunSummary:
     `tasks` counts the items of each task by end state. `failures` are the outcomes that are no success in themselves;
     those that only followed from another are passed over. `usd` and `budget` (of the whole run) are dollars, `usd`
     None where a price is unknown. `outputs` maps what was written to its path. `unfinished` tasks have no end state.
+    `spared` calls were not sent, as their answer was in the cache, or is `replayed`; `saved_usd` is what they cost when
+    they were asked.
     `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
     `agentmesh show` could find. `left` is what was left undone; `resumes` says whether `agentmesh resume` goes on with
     it; `bounds` how its budget stands in other units than dollars. `next` replaces the command that is suggested.
@@ -69,6 +71,9 @@ class RunSummary:
     reason: str | None = None
     unfinished: int = 0
     forecast: float | None = None
+    spared: int = 0
+    saved_usd: float | None = 0.0
+    replayed: bool = False
     journal: bool = True
     left: Left | None = None
     resumes: bool = True
@@ -105,6 +110,8 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
     if summary.left is not None:
         yield "left", _left(summary.left, simulated=summary.simulated)
     yield "used", _used(summary)
+    if summary.spared:
+        yield "", _spared(summary)
     if summary.bounds:
         yield "budget", summary.bounds
     if trouble := _trouble(summary.usage):
@@ -164,13 +171,21 @@ def _task(name: str, counts: Mapping[str, int]) -> str:
 def _used(summary: RunSummary) -> str:
     usage = summary.usage
     parts = [plural(usage.calls, "call")]
-    for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")):
+    for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")) if usage.calls else ():
         parts.append(f"{'unknown' if tokens is None else count(tokens)} tokens {way}")
     spent = "dollars unknown (not every price is known)" if summary.usd is None else dollars(summary.usd)
     if summary.usd is not None and summary.budget is not None:
         spent += f" of {dollars(summary.budget)}"
     parts.append(spent + (" (simulated)" if summary.simulated else ""))
     return ", ".join(parts)
+
+
+def _spared(summary: RunSummary) -> str:
+    answers = plural(summary.spared, "answer")
+    if summary.replayed:
+        return f"{answers} replayed, no model was asked"
+    saved = "unknown dollars" if summary.saved_usd is None else dollars(summary.saved_usd)
+    return f"{answers} from the cache, {saved} saved" + (" (simulated)" if summary.simulated else "")
 
 
 def _trouble(usage: Usage) -> str:

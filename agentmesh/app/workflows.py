@@ -24,15 +24,18 @@ from .budgets import BudgetOption, budget_over, budget_words
 from .exits import EXIT_CODES, FAILED
 from .going_on import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
 from .options import (
+    CacheOption,
     DisplayOption,
     JournalOption,
     NoJournalFlag,
     OutputOption,
     ProviderFileOption,
     RateOption,
+    RecordOption,
+    ReplayOption,
     SeedOption,
 )
-from .settings import Options
+from .settings import Options, told
 
 if TYPE_CHECKING:
     from ..client.budget import Budget
@@ -69,6 +72,9 @@ def run_command(
     budget: BudgetOption = None,
     fresh: FreshFlag = False,
     on_uncertain: OnUncertainOption = None,
+    cache: CacheOption = None,
+    record: RecordOption = None,
+    replay: ReplayOption = None,
 ) -> int:
     """Run a workflow, with a live picture of it on stderr and its outputs on stdout.
 
@@ -77,20 +83,22 @@ def run_command(
     Example: agentmesh run hypotheses --input ideas=12
     """
     options = Options.load(
-        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate
-    )
+        provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
+        cache=cache, record=record, replay=replay,
+    )  # fmt: skip
     if output is not None:
         _check_output(output)
     catalog = options.catalog()
     loaded = load_workflow(
-        workflow, input_options=inputs or (), model_options=model or (), resolve=problem_of_model(catalog)
-    )
+        workflow, input_options=inputs or (), model_options=model or (),
+        resolve=problem_of_model(catalog, keys=options.replay is None),
+    )  # fmt: skip
     loaded = budget_over(loaded, budget)
     _check_fits(loaded, catalog)
     given = {
         "command": "run", "workflow": workflow, "model": list(model or ()), "rate": list(options.rate),
         "provider_file": [str(file) for file in options.provider_file],
-        "output": None if output is None else str(output), "budget": list(budget or ()),
+        "output": None if output is None else str(output), "budget": list(budget or ()), **told(options),
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
     if resume is not None:
@@ -123,7 +131,7 @@ def resume_workflow(
     given, catalog = started.options, options.catalog()
     loaded = load_workflow(
         given["workflow"], inputs=started.inputs, model_options=given.get("model", ()),
-        resolve=problem_of_model(catalog),
+        resolve=problem_of_model(catalog, keys=options.replay is None),
     )  # fmt: skip
     loaded = budget_over(loaded, given.get("budget"), budget)
     _check_fits(loaded, catalog)
@@ -148,12 +156,15 @@ async def _run(
     from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
     from .displays import open_display
+    from .recorded import Recorded
     from .signals import handling_signals
 
+    recorded = await in_thread(Recorded.of, options)
     budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
     begun: list[Run] = []
     folder = options.journal_folder
-    async with Mesh(catalog=catalog, journal=folder, seed=options.seed) as mesh:
+    cache = recorded.cache(options)
+    async with Mesh(catalog=catalog, journal=folder, seed=options.seed, cache=cache) as mesh:
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
             waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
@@ -166,9 +177,10 @@ async def _run(
                 signals.watch(run)
 
             result = await run_workflow(
-                mesh, workflow, watchers=[display.event], on_run=begin, options=given, resume=resume or False
-            )
-    lost = None
+                mesh, workflow, watchers=[display.event, *recorded.watchers], known=recorded.known, on_run=begin,
+                options=given, resume=resume or False,
+            )  # fmt: skip
+    unrecorded, lost = await recorded.finish(), None
     if output is not None:
         try:
             await in_thread(write_whole, output, jsonlib.dumps(result.as_json(), ensure_ascii=False, indent=2) + "\n")
@@ -178,10 +190,10 @@ async def _run(
     _show_summary(
         result, budget=begun[0].budget, output=None if lost else output, forecast=display.forecast, options=options
     )
-    if lost is not None:
-        sys.stderr.write(lost + "\n")
+    for problem in filter(None, (unrecorded, lost)):
+        sys.stderr.write(problem + "\n")
     code = signals.exit_code if result.status == "cancelled" else None
-    return code or EXIT_CODES[result.status] or (FAILED if lost else 0)
+    return code or EXIT_CODES[result.status] or (FAILED if unrecorded or lost else 0)
 
 
 def _check_output(path: Path) -> None:
@@ -225,7 +237,8 @@ def _show_summary(
             outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,
             unfinished=result.unfinished,
             simulated=all(lane.simulated for lane in result.lanes), journal=options.journal_folder is not None,
-            left=result.left, bounds=budget_words(budget),
+            left=result.left, bounds=budget_words(budget), spared=result.spared, saved_usd=result.saved_usd,
+            replayed=options.replay is not None,
         ),
         console,
     )  # fmt: skip

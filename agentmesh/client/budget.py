@@ -28,7 +28,7 @@ _FEW_CALLS = 5
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatistics:
-    """How a budget stands: its bounds (None: no bound), and what is spent and reserved; `seconds` since it began."""
+    """How a budget stands: its bounds (None: no bound), and what is spent and reserved."""
 
     name: str
     usd: float | None
@@ -40,7 +40,6 @@ class BudgetStatistics:
     spent_calls: float
     reserved_usd: float
     waiting: int
-    seconds: float = 0.0
 
 
 class Budget:
@@ -79,7 +78,6 @@ class Budget:
             self.name, self.usd, self.tokens, self.calls, self.time,
             spent_usd=self._spent[0], spent_tokens=self._spent[1], spent_calls=self._spent[2],
             reserved_usd=self._reserved[0], waiting=self._waiting,
-            seconds=self._seconds,
         )  # fmt: skip
 
     def begin(self) -> None:
@@ -104,14 +102,15 @@ class Budget:
         found = []
         for unit in self._untold:
             place, bound = BUDGET_UNITS.index(unit), getattr(self, unit)
-            used = self._spent[place] if place < len(self._spent) else self._seconds
+            used = self._spent[place] if place < len(self._spent) else self.seconds
             if used >= _WARN_AT * bound - _EPSILON:
                 self._untold = tuple(other for other in self._untold if other != unit)
                 found.append(f"{self.name}: {_amounts(unit, used, bound)}")
         return found
 
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """For how long its time has run, in all processes of a run; asked in an event loop."""
         return 0.0 if self._began is None else monotonic() - self._began
 
     def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:

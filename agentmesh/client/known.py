@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from ..events import ToolEnded
+from ..events import Source, ToolEnded
 from ..messages import Message, Reply, Request, Settings, ToolCall, ToolSpec
 from ..outcome import Usage
 
-__all__ = ["Found", "Known", "KnownTools", "request_key"]
+__all__ = ["Found", "Known", "KnownMatches", "KnownTools", "request_key"]
 
 _BYTES = 12  # of a key: among 10^9 calls two have the same one with a chance of 10^-11
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An answer that need not be asked for, and what it cost when it was: that counts for its task once more."""
+    """An answer that need not be asked for, and what it cost in this run: that counts for its task once more.
+
+    One of another run has a `source`, costs nothing, and `saved_usd` is what it cost there (None: nobody knows).
+    """
 
     reply: Reply
     usage: Usage = Usage()
     usd: float | None = 0.0
     attempts: int = 1
+    source: Source | None = None
+    saved_usd: float | None = None
 
 
 class Known(Protocol):
@@ -34,7 +39,7 @@ class Known(Protocol):
     async def find(self, key: str, request: Request, *, address: str) -> Found | None:
         """The answer to the call with this key, asked at this address; None where it has to be asked.
 
-        Raises CallFailed where it must not be asked.
+        Raises CallFailed where it must not be asked. `key` begins with the model, as PROVIDER/MODEL and a space.
         """
         ...
 
@@ -44,6 +49,15 @@ class KnownTools(Protocol):
 
     async def tool(self, call: ToolCall, *, address: str) -> ToolEnded | None:
         """What a tool gave for just this call of it, at this address; None where it has to do its work."""
+        ...
+
+
+@runtime_checkable
+class KnownMatches(Protocol):
+    """Who may know which matches of a tournament were played, and has their verdicts, and no others."""
+
+    def matches(self, task: str) -> Sequence[tuple[str, str]]:
+        """The pairs in their order, by the keys of the entrants; some that are no entrants may be among them."""
         ...
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..clock import wall
 from ..errors import CallFailed, ErrorKind
-from ..events import Notice
+from ..events import CallSpared, Notice
 from ..limits.admission import OrderKey
 from ..limits.lane import Elsewhere, Lane
 from ..messages import Reply, Request
 from .caller import Caller
 from .endpoint import Endpoint
+from .known import Found
 
 __all__ = ["Accounts", "Route"]
 
@@ -215,13 +216,37 @@ class Route:
     async def _known(self, key: str, request: Request, caller: Caller) -> Reply | None:
         """The answer of one of the alternatives, if somebody knows it. Raises CallFailed where none may be asked."""
         for known in caller.known:
+            refused: CallFailed | None = None
             for alternative in self.alternatives:
                 endpoint = alternative.endpoints[0]
                 full = endpoint.key_of(key)
-                if full is None or (found := await known.find(full, request, address=caller.address)) is None:
+                assert full is not None
+                try:
+                    found = await known.find(full, request, address=caller.address)
+                except CallFailed as failure:  # another alternative may have answered
+                    refused = refused or failure
                     continue
-                caller.tally.model, caller.tally.finish = endpoint.name, found.reply.finish
-                caller.tally.attempts += found.attempts
-                caller.tally.add(found.usage, found.usd)
-                return found.reply
+                if found is not None:
+                    _take(found, full, request, caller=caller, endpoint=endpoint)
+                    return found.reply
+            if refused is not None:
+                raise refused
         return None
+
+
+def _take(found: Found, key: str, request: Request, *, caller: Caller, endpoint: Endpoint) -> None:
+    """Count an answer that was known, and say so where it is another run's."""
+    tally, model = caller.tally, endpoint.model
+    tally.model, tally.finish = endpoint.name, found.reply.finish
+    tally.attempts += found.attempts
+    tally.add(found.usage, found.usd)
+    if found.source is None:
+        return
+    asked = replace(request, model=model.model)
+    caller.emit(
+        CallSpared(
+            at=wall(), call=caller.number(), address=caller.address, agent=caller.agent, account=endpoint.lane.account,
+            model=model.model, source=found.source, key=key, request=asked if caller.keep_content else None,
+            reply=found.reply if caller.keep_content else None, usd=found.saved_usd,
+        )
+    )  # fmt: skip

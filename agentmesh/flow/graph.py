@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from ..outcome import Address, Outcome
 
-__all__ = ["FINAL", "Collection", "Node", "OrderKey", "Require"]
+__all__ = ["FINAL", "Collection", "Keeper", "Node", "OrderKey", "Require"]
 
 OrderKey = tuple[float, float, int]
 """(-priority, -longest remaining path, age): one order from the graph to the lane; smaller goes first."""
@@ -49,17 +50,24 @@ class Require:
         return "any" if self.share == 0 and self.at_least_one else f"{self.share:.0%}"
 
 
+class Keeper(Protocol):
+    """The one through whom a task's value is read: the graph leaves it to him, and with him it goes."""
+
+    kept: Outcome | None
+
+
 class Node:
     """One task as a record: under 700 bytes beside its payload, so that hundreds of thousands can wait.
 
     `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
     its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
-    `recalled` says that its outcome was found and not performed.
+    `recalled` says that its outcome was found and not performed. `outcome` is without its value once the `keeper` has
+    that, or nobody can read it any more: a run of many long answers is not to need their size in memory.
     """
 
     __slots__ = (
-        "address", "collections", "dependents", "history", "id", "lane", "missing", "needs", "outcome", "path",
-        "payload", "priority", "recalled", "requires", "share", "state",
+        "address", "collections", "dependents", "history", "id", "keeper", "lane", "missing", "needs", "outcome",
+        "path", "payload", "priority", "recalled", "requires", "share", "state",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +89,7 @@ class Node:
         self.collections: tuple[Collection, ...] = ()
         self.outcome: Outcome | None = None
         self.recalled = False
+        self.keeper: weakref.ref[Keeper] | None = None
 
     def __repr__(self) -> str:
         return f"<Node {self.address} {self.state}>"
@@ -92,6 +101,24 @@ class Node:
     @property
     def ended(self) -> bool:
         return self.state in FINAL
+
+    def keep_for(self, keeper: Keeper) -> None:
+        """From its end on the value is the keeper's, of whom there is one at most."""
+        self.keeper = weakref.ref(keeper)
+        if self.ended:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """It has ended, and everybody was told: leave the outcome to the keeper, if it was to have one."""
+        if self.keeper is not None:
+            if (keeper := self.keeper()) is not None:
+                keeper.kept = self.outcome
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nobody will read the value here any more."""
+        if self.outcome is not None and (self.outcome.value is not None or self.outcome.item is not None):
+            self.outcome = replace(self.outcome, value=None, item=None)
 
     @property
     def stands_on_recalled(self) -> bool:

@@ -188,6 +188,7 @@ class Runner:
         for collection in node.collections:
             for item in collection.on_item:
                 item(node)
+        node.hand_over()
 
     def withdraw(self, node: Node, reason: str) -> None:
         """End a task as cancelled if it has not begun; one that has is only noted in `unwanted`."""

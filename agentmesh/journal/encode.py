@@ -17,6 +17,7 @@ from ..events import (
     EVENT_TYPES,
     CallEnded,
     CallIntent,
+    CallSpared,
     CollectionClosed,
     Event,
     MatchEnded,
@@ -105,6 +106,8 @@ def without_content(event: Event) -> Event:
             return replace(event, request=None)
         case CallEnded():
             return replace(event, reply=None, error=_quotes_nothing(event.error))
+        case CallSpared():
+            return replace(event, request=None, reply=None)
         case MatchEnded():
             return replace(event, error=_quotes_nothing(event.error))
         case TaskEnded(outcome=outcome):

@@ -9,6 +9,7 @@ from itertools import islice
 from ..events import (
     CallEnded,
     CallIntent,
+    CallSpared,
     Event,
     MatchEnded,
     Notice,
@@ -53,7 +54,8 @@ class RunHistory:
 
 @dataclass(slots=True)
 class CallHistory:
-    """One call over its attempts. An intent without an end was in flight when the process died."""
+    """One call over its attempts, or one that was spared. An intent without an end was in flight when the process
+    died."""
 
     call: int
     address: str
@@ -61,10 +63,13 @@ class CallHistory:
     model: str
     intents: list[CallIntent] = field(default_factory=list)
     ends: list[CallEnded] = field(default_factory=list)
+    spared: CallSpared | None = None
 
     @property
     def request(self) -> Request | None:
         """What was asked; None when the run keeps no content."""
+        if self.spared is not None:
+            return self.spared.request
         return self.intents[0].request if self.intents else None
 
     @property
@@ -145,7 +150,7 @@ def _note(history: RunHistory, event: Event) -> None:
             pass
 
 
-_OF_ITEMS = (TaskAdded, TaskStarted, CallIntent, CallEnded, TaskEnded, TaskReopened, ToolEnded, MatchEnded)
+_OF_ITEMS = (TaskAdded, TaskStarted, CallIntent, CallEnded, CallSpared, TaskEnded, TaskReopened, ToolEnded, MatchEnded)
 
 
 def item_histories(run: RunFile, address: str, *, first: int | None = None) -> Iterator[ItemHistory]:
@@ -198,6 +203,8 @@ def _tell(items: dict[str, ItemHistory], event: Event) -> None:
             _call(items, event).intents.append(event)
         case CallEnded():
             _call(items, event).ends.append(event)
+        case CallSpared():
+            _call(items, event).spared = event
         case ToolEnded():
             _item(items, event.address).tools.append(event)
         case TaskEnded(outcome=outcome):
@@ -215,6 +222,6 @@ def _item(items: dict[str, ItemHistory], address: str) -> ItemHistory:
     return items.setdefault(address, ItemHistory(address))
 
 
-def _call(items: dict[str, ItemHistory], event: CallIntent | CallEnded) -> CallHistory:
+def _call(items: dict[str, ItemHistory], event: CallIntent | CallEnded | CallSpared) -> CallHistory:
     calls = _item(items, event.address).calls
     return calls.setdefault(event.call, CallHistory(event.call, event.address, event.agent, event.model))

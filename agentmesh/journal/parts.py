@@ -18,6 +18,7 @@ from ..events import (
     EVENT_TYPES,
     CallEnded,
     CallIntent,
+    CallSpared,
     CollectionClosed,
     Event,
     MatchEnded,
@@ -42,7 +43,7 @@ class TaskHistory:
     `first` and `last` are when its first call was sent or its first item ended, and when its last item ended, in
     seconds since 1970; `first_event` and `last_event` the numbers between which its events are. `needs` are the tasks
     that its items wait for, by a line each. `calls` leaves out those that were pushed back; `retries` of them were
-    sent because an earlier attempt had failed.
+    sent because an earlier attempt had failed, and `spared` ones were not sent, as their answer was known.
     """
 
     task: str
@@ -66,6 +67,7 @@ class TaskHistory:
     last: float | None = None
     first_event: int | None = None
     last_event: int | None = None
+    spared: int = 0
 
     @property
     def unfinished(self) -> int:
@@ -153,6 +155,11 @@ def _played(task: TaskHistory, event: MatchEnded) -> None:
     task.matches += 1
 
 
+def _spared(task: TaskHistory, event: CallSpared) -> None:
+    task.spared += 1
+    task.span(event.at)
+
+
 def _used(task: TaskHistory, event: ToolEnded) -> None:
     task.tools += 1
 
@@ -170,11 +177,11 @@ def _by_name(event: Any) -> str:
 _NOTED = frozenset({RunStarted, RunResumed, RunEnded, Notice, TaskReopened})
 _NAMES: Mapping[type[Any], Callable[[Any], str]] = MappingProxyType({
     TaskAdded: _by_name, CollectionClosed: _by_name, TaskEnded: lambda event: event.outcome.task,
-    **dict.fromkeys((TaskStarted, CallIntent, CallEnded, MatchEnded, TaskReopened, ToolEnded), _at_address),
+    **dict.fromkeys((TaskStarted, CallIntent, CallEnded, CallSpared, MatchEnded, TaskReopened, ToolEnded), _at_address),
 })  # fmt: skip
 _COUNTS: Mapping[type[Any], Callable[[TaskHistory, Any], None]] = MappingProxyType({
     TaskAdded: _added, CallIntent: _sent, CallEnded: _answered, TaskEnded: _ended, TaskReopened: _reopened,
-    MatchEnded: _played, ToolEnded: _used,
+    MatchEnded: _played, ToolEnded: _used, CallSpared: _spared,
 })  # fmt: skip
 
 _COLUMNS = tuple(column.name for column in fields(TaskHistory))

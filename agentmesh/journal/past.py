@@ -285,7 +285,7 @@ class Past:
     def _life_at(self, at: float) -> float:
         """For how long the run had been going on at wall time `at`, in all its processes."""
         began, seconds = next((one for one in reversed(self._begins) if one[0] <= at), (at, 0.0))
-        return min(self.seconds, seconds + at - began)
+        return min(self.seconds, seconds + max(0.0, at - began))
 
 
 def _is_consequence(outcome: Outcome) -> bool:

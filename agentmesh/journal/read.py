@@ -67,6 +67,8 @@ class RunSummary:
     output_tokens: int | None = None
     usd: float | None = None
     resumes: int = 0
+    spared: int = 0
+    saved_usd: float = 0.0
     identity: str | None = None
     holder: Holder | None = None
     as_of: float | None = None

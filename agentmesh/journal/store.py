@@ -22,7 +22,7 @@ from .place import file_system, is_network
 from .status import status_path, write_status
 from .tally import TALLY_COLUMNS, Tally
 
-__all__ = ["Store"]
+__all__ = ["Store", "make_folder"]
 
 # A random key would cost more than all the rest, so events have no index but their number; a reader scans, without
 # the bodies where it can. FULL, because what is called durable must survive a power cut. Pages of 8 kB hold three
@@ -62,8 +62,8 @@ class Store:
         """
         path = folder / RUNS_FOLDER / f"{run_id}.db"
         try:
-            _make_folder(folder)
-            _make_folder(path.parent)
+            make_folder(folder)
+            make_folder(path.parent)
             alone = is_network(probe(path.parent))
             lock = take_lock(lock_path(path), exclusive=alone)
         except OSError as error:
@@ -182,7 +182,7 @@ def _choose_log(connection: sqlite3.Connection, *, alone: bool) -> None:
     connection.execute(f"PRAGMA journal_mode = {'DELETE' if alone else 'WAL'}")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder that is missing, and have git ignore all in it; a folder of the user's own is left as it is."""
     if folder.is_dir():
         return

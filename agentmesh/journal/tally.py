@@ -9,6 +9,7 @@ from typing import Any
 from ..events import (
     CallEnded,
     CallIntent,
+    CallSpared,
     Event,
     RunEnded,
     RunResumed,
@@ -32,7 +33,8 @@ class Tally:
     that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `identity`
     says what was asked for, `call` the highest number of a call. `seconds` are those of all processes that have ended
     in order, `resumes` how often another one went on; `spent_usd` and `spent_tokens` are what budgets count. `parts`
-    has only what the file's tables lack.
+    has only what the file's tables lack. `spared` calls were not sent, as their answer was known; `saved_usd` is what
+    those cost elsewhere, as far as it is known.
     """
 
     last: int = 0
@@ -61,6 +63,8 @@ class Tally:
     identity: str | None = None
     spent_usd: float = 0.0
     spent_tokens: float = 0.0
+    spared: int = 0
+    saved_usd: float = 0.0
     parts: Parts = field(default_factory=Parts)
 
     @property
@@ -84,6 +88,10 @@ class Tally:
                 self.spent_usd += event.paid_usd
                 self.spent_tokens += event.paid_tokens
                 self.unpriced += event.usd is None and event.result == "ok"
+            case CallSpared():
+                self.call = max(self.call, event.call)
+                self.spared += 1
+                self.saved_usd += event.usd or 0.0
             case TaskAdded():
                 self.added += 1
             case TaskEnded(outcome=outcome):

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from ..agents.agent import Agent
 from ..agents.output import OutputType
 from ..client.caller import Halted
+from ..client.known import KnownMatches
 from ..clock import monotonic, wall
 from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import MatchEnded, Notice, Standing, StandingsChanged
@@ -62,7 +63,8 @@ class Matches:
         self._last_error: ErrorInfo | None = None
         self._over: Exception | None = None
         self._told_at = -math.inf
-        self._begun: list[tuple[str, str]] = []  # pairs that an earlier process has let play
+        self._begun: list[tuple[str, str]] = []  # pairs that an earlier process, or a recording, has let play
+        self._follows = False  # only those are played, so that a recorded tournament comes out as it did
 
     def __repr__(self) -> str:
         return f"<Matches {self._tournament!r}>"
@@ -107,6 +109,9 @@ class Matches:
         criteria = self._criteria if isinstance(self._criteria, str) else self._criteria()
         if job.run.past is not None:
             self._begun = [(one.first, one.second) for one in job.run.past.matches_of(job.node.address.task)]
+        for known in job.run.known:
+            if isinstance(known, KnownMatches) and (pairs := known.matches(str(job.node.address))):
+                self._begun, self._follows = list(pairs), True
         job.run.runner.on_stopped.append(self.notify)
         try:
             await self._play_all(job, criteria)
@@ -127,11 +132,11 @@ class Matches:
             while self._over is None:
                 self._let_join(job)
                 while not self._tournament.finished and self.statistics().in_flight < self._width():
-                    match = self._again() or self._tournament.next_match()
+                    match = self._again() or (None if self._follows else self._tournament.next_match())
                     if match is None:
                         break
                     group.start_soon(self._play, match, job, criteria)
-                if self._tournament.finished:
+                if self._tournament.finished or self._has_followed():
                     break
                 if job.run.runner.stopping and not self.statistics().in_flight:
                     self._over = Halted()
@@ -140,11 +145,25 @@ class Matches:
 
     def _again(self) -> Match | None:
         """A match that was played before, whose verdict need not be asked for: so none of those paid for is lost."""
-        pair = next((one for one in self._begun if one[0] in self._texts and one[1] in self._texts), None)
-        if pair is None:
+        pair = self._playable()
+        if pair is None or (self._follows and not self._all_arrived):
             return None
         self._begun.remove(pair)
-        return self._tournament.play_again(*pair)
+        match = self._tournament.play_again(*pair)
+        if match is None:
+            self._begun.clear()
+        return match
+
+    def _playable(self) -> tuple[str, str] | None:
+        return next((one for one in self._begun if one[0] in self._texts and one[1] in self._texts), None)
+
+    def _has_followed(self) -> bool:
+        """Whether all matches of a recording have been played, and these are all that there are."""
+        waits = not self._all_arrived or self._arrived or self._playable() or self.statistics().in_flight
+        if not self._follows or waits:
+            return False
+        self._tournament.complete_entrants()
+        return True
 
     def _let_join(self, job: Job) -> None:
         """Those who have appeared take part from now on; that there is a field, and its limit, is told at once."""
@@ -161,7 +180,7 @@ class Matches:
             text = f"{job.node.address}: {refused}"
             job.run.record.emit(Notice(at=wall(), level="warning", text=text))
         self._refused.clear()
-        complete = self._all_arrived and not self.statistics().complete
+        complete = self._all_arrived and not self._follows and not self.statistics().complete
         if complete:
             self._tournament.complete_entrants()
         if complete or self._told_at == -math.inf or before < 2 <= self.statistics().entrants:
@@ -261,13 +280,15 @@ def start_contest(
     """Put a tournament of these tasks' values into the graph; those that do not succeed do not join."""
     run.lane_of(judge.models)  # a name nobody serves is told now
     matches = Matches(judge, criteria=criteria, stop=stop, seed=f"{run.seed}/{name}")
-    nodes = list(dict.fromkeys(one._node for one in entrants))
+    tasks = {one._node: one for one in entrants}
+    nodes = list(tasks)
     keys, template = Keys(), Template(entrant, name=f"the entrant text of {name}")
     key_of_node = {node: keys.unique(node.address.tail or node.address.task) for node in nodes}
 
     def join(node: Node) -> None:
-        if node.outcome is not None and node.outcome.ok:
-            value = node.outcome.value
+        outcome = tasks[node].settled
+        if outcome is not None and outcome.ok:
+            value = outcome.value
             matches.enter(key_of_node[node], value, show=lambda: template.render({"item": value}))
 
     field = run.runner.state.group(name, nodes)
@@ -278,7 +299,7 @@ def start_contest(
             join(node)
     if field.complete:
         matches.complete()
-    values = {key_of_node[node]: node for node in nodes}
+    values = {key_of_node[node]: task for node, task in tasks.items()}
 
     def revive(rows: Any) -> tuple[Standing, ...]:
         standings = read_standings(rows)
@@ -308,8 +329,8 @@ def _standings() -> TypeAdapter[tuple[Standing, ...]]:
     return TypeAdapter(tuple[Standing, ...])
 
 
-def _value_of(node: Node | None) -> Any:
-    return None if node is None or node.outcome is None else node.outcome.value
+def _value_of(task: Task[Any] | None) -> Any:
+    return None if task is None or task.settled is None else task.settled.value
 
 
 def contest_work(matches: Matches, judge: Agent[Any], *, on_failure: OnFailure = FAIL) -> Work:

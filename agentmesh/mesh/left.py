@@ -80,7 +80,7 @@ def _budget(run: Run, cost: Cost, unknown: int) -> tuple[str, float] | None:
             bound, spent, needed = budget.calls, budget.spent_calls, more.calls
         case _:
             share = more.items / so_far.items if so_far.items else 1.0
-            bound, spent, needed = budget.time, budget.seconds, budget.seconds * share
+            bound, spent, needed = budget.time, over.budget.seconds, over.budget.seconds * share
     return over.unit, _round_up(
         max(spent + _SPARE * needed + over.need, _SPARE * (bound or 0.0)), whole=over.unit != "usd"
     )

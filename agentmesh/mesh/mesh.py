@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -32,12 +32,13 @@ from ..keys import key_of
 from ..limits.statistics import LaneStatistics
 from ..messages import Settings
 from ..outcome import Outcome
+from .cached import CacheMode, Replies
 from .control import Control
 from .endpoints import Endpoints
+from .lone import lone_errors
 from .memories import Memories
 from .recall import Begun, Resume, begin, tell_begun
 from .run import Run
-from .task import Task
 
 __all__ = ["Mesh"]
 
@@ -52,6 +53,8 @@ class Mesh:
     hold where nearer ones say nothing; `seed` is that of its runs and of the simulated provider. `http` takes the place
     of the network (any `httpx.AsyncBaseTransport`), `event_hooks` are httpx's. `watchers` hear every event of its runs.
     With `content=False` prompts and replies are kept out of the journal.
+    With `cache` "use", what earlier runs asked is answered from `cache.db` in the journal's folder (or `.agentmesh`),
+    and new replies are kept there; "read" keeps none, "refresh" asks everything anew.
     What it learns of accounts in the network is kept in the user's cache folder for the next one, if it `remembers`.
 
     Leaving it waits for single calls that are under way; an exception inside cancels them.
@@ -64,6 +67,7 @@ class Mesh:
         http: httpx.AsyncBaseTransport | None = None,
         event_hooks: Mapping[str, Sequence[Callable[..., Any]]] | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS,
         watchers: Sequence[Callable[[Event], None]] = (), remembers: bool = True, content: bool = True,
+        cache: CacheMode = "off",
     ) -> None:  # fmt: skip
         self.budget = budget
         self.catalog = catalog if catalog is not None else Catalog.load(provider_files)
@@ -73,6 +77,7 @@ class Mesh:
         self._settings = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         self._http, self._hooks, self._timeouts = http, event_hooks, timeouts
         self._watchers = tuple(watchers)
+        self._replies = Replies.of(cache, self._journal, content=content)
         self._remembers = remembers and http is None
         self._memories: Memories | None
         self._warnings: list[str] = []  # that no run has told yet
@@ -127,6 +132,8 @@ class Mesh:
                 if self._session_ended is not None:
                     await self._session_ended.wait()
                 await self._remember()
+                if self._replies is not None:
+                    await self._replies.aclose()
                 await self._endpoints.aclose()
             await self._end_services()
         if error is None and self._session_error is not None:
@@ -218,16 +225,20 @@ class Mesh:
         """
         self._check_open()
         check_weight(weight, of=f"the run {name}")
+        if self._replies is not None:
+            await self._replies.open()
         begun = await self._begin(name, started or {}, seed=self.seed if seed is None else seed, resume=resume)
         own = settings if isinstance(settings, Settings) else Settings.of(settings or {})
         run: Run | None = None
+        cached = () if self._replies is None else (self._replies.for_run(begun.started.run, tell=self._warn),)
         try:
-            with _lone_errors():
+            with lone_errors():
                 async with anyio.create_task_group() as group:
                     run = Run(
                         self, name, identity=begun.started.run, journal=begun.journal, group=group,
-                        watchers=(*self._watchers, *watchers), settings=own.over(self._settings), budget=budget,
-                        seed=begun.started.seed, weight=weight, past=begun.past, known=known,
+                        watchers=(*(one.event for one in cached), *self._watchers, *watchers), budget=budget,
+                        settings=own.over(self._settings), seed=begun.started.seed, weight=weight, past=begun.past,
+                        known=(*known, *cached),
                     )  # fmt: skip
                     self._runs.add(run)
                     self._services.start_soon(_serve_journal, begun.journal, run)
@@ -244,6 +255,8 @@ class Mesh:
             with anyio.CancelScope(shield=True):
                 if run is not None:
                     await self._remember()
+                    for one in cached:
+                        await one.flush()
                     self._runs.discard(run)
                     run.end()
                 await begun.aclose()
@@ -316,8 +329,10 @@ class Mesh:
         run = await self._open_session()
         calls = [(item, make(item)) for item in items]
         await self.read_models(dict.fromkeys(model for _, call in calls if call.agent for model in call.agent.models))
-        nodes = [run.start(call, name=name, key=_key(item), item=item)._node for item, call in calls]
-        waiting = deque(node for node in nodes if node.ended)
+        left = {
+            task._node: task for task in (run.start(call, name=name, key=_key(item), item=item) for item, call in calls)
+        }
+        waiting = deque(node for node in left if node.ended)
         arrived = anyio.Event()
 
         def note(node: Node) -> None:
@@ -327,23 +342,21 @@ class Mesh:
         def stopped() -> None:
             arrived.set()
 
-        run.runner.state.group("map", nodes).on_item.append(note)
+        run.runner.state.group("map", list(left)).on_item.append(note)
         run.runner.on_stopped.append(stopped)
-        left = dict.fromkeys(nodes)
         try:
             while left:
                 while waiting:
-                    node = waiting.popleft()
-                    del left[node]
-                    assert node.outcome is not None
-                    yield node.outcome
+                    outcome = left.pop(waiting.popleft()).settled
+                    assert outcome is not None
+                    yield outcome
                 if run.runner.over:
                     break
                 if left:
                     arrived = anyio.Event()
                     await arrived.wait()
-            for node in left:
-                yield await Task[Any](run, node).outcome()
+            for task in left.values():
+                yield await task.outcome()
         finally:
             run.runner.on_stopped.remove(stopped)
             for node in left:
@@ -372,26 +385,3 @@ async def _serve_journal(journal: Journal | NullJournal, run: Run) -> None:
         await journal.serve()
     except UserError as error:
         run.abort(error)
-
-
-@contextmanager
-def _lone_errors() -> Iterator[None]:
-    """An error that is alone in a group comes out as it was raised, without the group."""
-    try:
-        yield
-    except BaseException as error:
-        lone = _alone(error)
-        if lone is error:
-            raise
-        cause, context, hidden = lone.__cause__, lone.__context__, lone.__suppress_context__
-        try:
-            raise lone
-        finally:
-            lone.__cause__, lone.__context__, lone.__suppress_context__ = cause, context, hidden
-
-
-def _alone(error: BaseException) -> BaseException:
-    """The error itself where a group holds just one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -308,13 +308,18 @@ def _values(data: Any) -> Any:
 
 
 def _value(data: Any) -> Any:
-    return replace_handles(data, of=_done_value, keep=lambda handle: _node_of(handle).state == "done")
+    return replace_handles(data, of=_done_value, keep=_succeeded)
 
 
-def _node_of(handle: Handle) -> Any:
-    return cast("Task[Any]", handle)._node
+def _settled(handle: Handle) -> Outcome | None:
+    return cast("Task[Any]", handle).settled
+
+
+def _succeeded(handle: Handle) -> bool:
+    outcome = _settled(handle)
+    return outcome is not None and outcome.ok
 
 
 def _done_value(handle: Handle) -> Any:
-    outcome = _node_of(handle).outcome
+    outcome = _settled(handle)
     return None if outcome is None else outcome.value

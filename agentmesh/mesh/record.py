@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..clock import wall
 from ..errors import UserError
-from ..events import CallEnded, CallIntent, Event, Notice, TaskEnded
+from ..events import CallEnded, CallIntent, CallSpared, Event, Notice, TaskEnded
 from ..journal import Journal, NullJournal
 from ..journal.past import Past
 from ..outcome import Outcome, Usage
@@ -60,6 +60,8 @@ class Record:
         tally = None if past is None else past.tally
         self.usage = Usage() if tally is None else tally.usage
         self.usd: float | None = 0.0 if tally is None else None if tally.unpriced else tally.usd
+        self.spared = 0 if tally is None else tally.spared  # calls whose answer was known
+        self.saved_usd: float | None = 0.0 if tally is None else tally.saved_usd  # what these cost when they were asked
         self.counts: dict[str, Counter[str]] = {}
         self.costs: dict[str, Cost] = {}  # of the items that were performed, by task
         self.failures: list[Outcome] = []
@@ -112,6 +114,10 @@ class Record:
                 self.in_flight -= 1
                 self.usage += event.usage
                 self.usd = None if self.usd is None or event.usd is None else self.usd + event.usd
+            case CallSpared():
+                self.waiting.discard(event.call)
+                self.spared += 1
+                self.saved_usd = None if self.saved_usd is None or event.usd is None else self.saved_usd + event.usd
             case TaskEnded():
                 self._count(event.outcome)
         for watch in self._watchers:

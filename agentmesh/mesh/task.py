@@ -19,13 +19,18 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Task(Handle, Generic[T_co]):
-    """A task of a run. Awaiting it gives its value; given to another call as an argument it is a dependency."""
+    """A task of a run. Awaiting it gives its value; given to another call as an argument it is a dependency.
 
-    __slots__ = ("_node", "_run")
+    The value lives as long as its handle, and calls that it was given to hold that until they have ended.
+    """
+
+    __slots__ = ("__weakref__", "_node", "_run", "kept")
 
     def __init__(self, run: Run, node: Node) -> None:
         self._run = run
         self._node = node
+        self.kept: Outcome | None = None
+        node.keep_for(self)
 
     def __repr__(self) -> str:
         return f"<Task {self._node.address} {self._node.state}>"
@@ -39,6 +44,11 @@ class Task(Handle, Generic[T_co]):
     def ended(self) -> bool:
         """Whether it has an end state."""
         return self._node.ended
+
+    @property
+    def settled(self) -> Outcome | None:
+        """How it ended, if it has."""
+        return self._node.outcome if self.kept is None else self.kept
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._value().__await__()
@@ -56,7 +66,7 @@ class Task(Handle, Generic[T_co]):
         """
         outcome = await self._run.runner.wait_ended(self._node)
         if outcome is not None:
-            return outcome
+            return self.settled or outcome
         address, reason = self.address, self._run.reason or "the run ended before this task"
         error = ErrorInfo("budget" if self._run.status == "stopped" else "cancelled", reason)
         return Outcome(address.task, address.key, address.sample, state="cancelled", error=error)

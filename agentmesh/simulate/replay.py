@@ -1,9 +1,9 @@
 """Recorded replies: rows with `messages` and `reply`; an exact match of the messages is answered, nothing else is.
 
-A row with `"format": 1` may say more: `tool_calls`, `finish` and `usage` of the reply, the `model` that gave it, and
-the number of its `call`. Where one conversation has several replies, those of the model that is asked come first; of
-rows that number their calls each is an answer of its own, given in turn and then again from the first; of others the
-last row counts.
+A row with `"format": 1` may say more: `tool_calls`, `finish` and `usage` of the reply, the `model` that gave it, the
+number of its `call` and the `address` where it was asked. Where one conversation has several replies, those of the
+model that is asked come first; of rows that number their calls each is an answer of its own, given in turn and then
+again from the first; of others the last row counts.
 Tokens that `usage` does not tell are characters divided by four, rounded up: of the messages and of the reply.
 """
 
@@ -24,11 +24,20 @@ from ..messages import Finish, Message, Reply, Request, Tokens, digest
 from .behaviour import ServedModel
 from .replies import NoReply, token_count
 
-__all__ = ["RecordedReplies", "Recordings", "load_recordings", "recording"]
+__all__ = [
+    "TOKEN_WORDS",
+    "Key",
+    "Recorded",
+    "RecordedReplies",
+    "Recordings",
+    "collect",
+    "conversation",
+    "load_recordings",
+]
 
 Key = tuple[tuple[str, str, str | None, tuple[tuple[str, str], ...]], ...]
 
-_TOKENS = {
+TOKEN_WORDS = {
     "input": "input_tokens",
     "cached": "cached_tokens",
     "output": "output_tokens",
@@ -37,12 +46,13 @@ _TOKENS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
-    """One row: a reply, whose it was, and which call it answered, if the row says so."""
+class Recorded:
+    """One row: a reply, whose it was, and which call it answered where, if the row says so."""
 
     reply: Reply
     model: str | None
     call: int | None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class Recordings:
     """What files of recorded replies hold: the replies to each conversation, the models that are named in the rows, and
     what a person should know of the files."""
 
-    replies: Mapping[Key, tuple[_Recorded, ...]] = field(repr=False)
+    replies: Mapping[Key, tuple[Recorded, ...]] = field(repr=False)
     models: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -80,7 +90,7 @@ class RecordedReplies:
         return replace(reply, tokens=tokens, model=request.model, id=name)
 
     def _find(self, request: Request, *, give: bool = False) -> Reply:
-        key = _key(request.messages)
+        key = conversation(request.messages)
         found = self._recorded.get(key)
         if found is None:
             raise NoReply("no reply is recorded for exactly these messages")
@@ -96,44 +106,23 @@ class RecordedReplies:
         return numbered[turn % len(numbered)].reply
 
 
-def recording(request: Request, reply: Reply, *, call: int) -> dict[str, Any]:
-    """A call as a row that `load_recordings` reads: its messages in the form of Chat Completions, and its reply."""
-    usage = {word: getattr(reply.tokens, name) for name, word in _TOKENS.items()}
-    return {
-        "format": 1, "call": call, "model": request.model, "messages": [_written(m) for m in request.messages],
-        "reply": reply.text, "tool_calls": _written_calls(reply), "finish": reply.finish, "usage": usage,
-    }  # fmt: skip
-
-
-def _written(message: Message) -> dict[str, Any]:
-    written: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.tool_calls:
-        written["tool_calls"] = _written_calls(message)
-    if message.tool_call_id is not None:
-        written["tool_call_id"] = message.tool_call_id
-    return written
-
-
-def _written_calls(said: Message | Reply) -> list[dict[str, Any]]:
-    return [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in said.tool_calls
-    ]
-
-
 def load_recordings(files: Iterable[str | Path]) -> Recordings:
     """Read JSONL files, gzipped if they end in .gz. Blocks on disk.
 
     A null or empty reply is an answer without text. Where several rows of one file answer the same, the notices say
     what becomes of them. Raises UserError with file and line for the first row that cannot be read.
     """
-    replies: dict[Key, list[_Recorded]] = {}
+    return collect((path, _rows(path)) for path in map(Path, files))
+
+
+def collect(files: Iterable[tuple[object, Iterable[tuple[str, Mapping[str, Any]]]]]) -> Recordings:
+    """The rows of several sources, each with its place, as `load_recordings` reads them. Raises UserError."""
+    replies: dict[Key, list[Recorded]] = {}
     models: dict[str, None] = {}
     notices: list[str] = []
-    for file in files:
-        path = Path(file)
+    for path, found in files:
         again = rows = 0
-        for place, row in _rows(path):
+        for place, row in found:
             key, recorded = _read_row(row, place)
             others = replies.setdefault(key, [])
             again += recorded.call is None and bool(others)
@@ -151,7 +140,7 @@ def load_recordings(files: Iterable[str | Path]) -> Recordings:
     return Recordings(ordered, tuple(models), tuple(notices))
 
 
-def _order(recorded: _Recorded) -> tuple[bool, int]:
+def _order(recorded: Recorded) -> tuple[bool, int]:
     """Rows that number their calls in this order, and after them the others as they stand: of these the last counts."""
     return recorded.call is None, recorded.call or 0
 
@@ -177,7 +166,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise UserError(f"{where}: cannot be read: {reason}") from None
 
 
-def _read_row(row: Mapping[str, Any], place: str) -> tuple[Key, _Recorded]:
+def _read_row(row: Mapping[str, Any], place: str) -> tuple[Key, Recorded]:
     if "messages" not in row or "reply" not in row:
         missing = "messages" if "messages" not in row else "reply"
         raise UserError(f"{place}: the row has no {missing!r}")
@@ -196,9 +185,11 @@ def _read_row(row: Mapping[str, Any], place: str) -> tuple[Key, _Recorded]:
         raise UserError(f"{place}: 'finish' must be one of {', '.join(get_args(Finish))}, not {finish!r}")
     tokens = _tokens(more.get("usage"), place, messages=messages, answer=answer)
     reply = Reply(answer.text, cast("Finish", finish), answer.tool_calls, tokens)
-    model, call = more.get("model"), more.get("call")
+    model, call, address = more.get("model"), more.get("call"), more.get("address")
     own = call if isinstance(call, int) and not isinstance(call, bool) else None
-    return _key(messages), _Recorded(reply, model if isinstance(model, str) else None, own)
+    return conversation(messages), Recorded(
+        reply, model if isinstance(model, str) else None, own, address if isinstance(address, str) else None
+    )  # fmt: skip
 
 
 def _tokens(usage: Any, place: str, *, messages: Iterable[Message], answer: Message) -> Tokens:
@@ -207,14 +198,15 @@ def _tokens(usage: Any, place: str, *, messages: Iterable[Message], answer: Mess
     if not isinstance(usage, dict) or not all(n is None or (type(n) is int and n >= 0) for n in usage.values()):
         raise UserError(f"{place}: 'usage' must be an object of whole numbers such as input_tokens")
     counted = {"input": _characters(messages), "output": _characters([answer])}
-    told = {name: usage.get(word) for name, word in _TOKENS.items()}
+    told = {name: usage.get(word) for name, word in TOKEN_WORDS.items()}
     for name, characters in counted.items():
         if told[name] is None:
             told[name] = token_count(characters)
     return Tokens(**{name: told[name] or 0 for name in told})
 
 
-def _key(messages: Iterable[Message]) -> Key:
+def conversation(messages: Iterable[Message]) -> Key:
+    """What a conversation is found by."""
     return tuple(
         (m.role, m.text, m.tool_call_id, tuple((call.name, call.arguments) for call in m.tool_calls)) for m in messages
     )

@@ -39,7 +39,8 @@ class WorkflowResult:
     """What came of a workflow: the same words as in the file that `-o` writes.
 
     `tasks` counts the items of each task by end state; `failures` are the outcomes with an error of their own; `usd`
-    is None where a price is unknown; `files` maps outputs to where they were written; `left` is what was left undone.
+    is None where a price is unknown; `spared` calls were not sent, as their answer was known, and `saved_usd` is what
+    they cost when they were asked; `files` maps outputs to where they were written; `left` is what was left undone.
     """
 
     run: str
@@ -51,6 +52,8 @@ class WorkflowResult:
     failures: Sequence[Outcome]
     usage: Usage
     usd: float | None
+    spared: int
+    saved_usd: float | None
     lanes: Sequence[LaneStatistics]
     unfinished: int = 0
     reason: str | None = None
@@ -68,7 +71,7 @@ class WorkflowResult:
             "seconds": round(self.seconds, 3), "outputs": dict(self.outputs), "tasks": plain(self.tasks),
             "failures": failures, "usage": plain(self.usage), "usd": self.usd,
             "lanes": {lane.account: plain(lane) for lane in self.lanes}, "unfinished": self.unfinished,
-            "reason": self.reason, "files": dict(self.files),
+            "reason": self.reason, "files": dict(self.files), "spared": self.spared, "saved_usd": self.saved_usd,
         }  # fmt: skip
 
 
@@ -119,7 +122,8 @@ async def run_workflow(
     return WorkflowResult(
         run=run.id, workflow=workflow.name, status=run.status, seconds=run.seconds, outputs=made.values,
         files=made.files, tasks={name: _counts(run, name) for name in started["tasks"]}, failures=tuple(run.failures),
-        usage=run.record.usage, usd=run.record.usd, lanes=mesh.statistics(), reason=run.reason,
+        usage=run.record.usage, usd=run.record.usd, spared=run.record.spared, saved_usd=run.record.saved_usd,
+        lanes=mesh.statistics(), reason=run.reason,
         unfinished=run.runner.statistics().unfinished, notes=made.notes, left=left_of(run),
     )  # fmt: skip
 
@@ -127,6 +131,8 @@ async def run_workflow(
 def identity_of(workflow: Workflow, options: Mapping[str, Any]) -> str:
     """What is asked for: the same workflow with the same inputs and models is the same run, until it is finished."""
     asked = [workflow.name, workflow.file, plain(workflow.inputs), options.get("model", [])]
+    if "replay" in options:  # a run of its own: the one that asks does not go on with it
+        asked.append(options["replay"])
     return digest(asked, length=16)
 
 

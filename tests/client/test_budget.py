@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from agentmesh.client.budget import Budget, Budgets, Reservation
 from agentmesh.clock import monotonic, sleep
 from agentmesh.errors import BudgetExceeded
+from agentmesh.simulate.virtual import run_virtual
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time, pytest.mark.both_backends]
 
@@ -138,3 +139,57 @@ def end(reservation: Reservation, usd: float, how: str) -> None:
             reservation.settle_whole()
         case _:
             reservation.cancel()
+
+
+attempts = st.lists(
+    st.tuples(
+        st.floats(0, 1),
+        st.floats(0, 1),
+        st.floats(0, 3),
+        st.integers(0, 2),
+        st.sampled_from(["settle", "whole", "cancel"]),
+    ),
+    max_size=40,
+)
+
+
+@given(st.floats(0.1, 4), st.floats(0.1, 4), st.integers(1, 30), attempts)
+def test_nested_budgets_are_never_overshot_by_whoever_waits(
+    outer_usd: float, inner_usd: float, calls: int, plan: list[tuple[float, float, float, int, str]]
+) -> None:
+    """Each attempt takes its time and costs at most what it reserved; many are under way at a time."""
+    outer, inner, own = Budget(usd=outer_usd), Budget(usd=inner_usd), Budget(calls=calls)
+    nests = [Budgets([own, inner, outer]), Budgets([inner, outer]), Budgets([outer])]
+    paid = dict.fromkeys((outer, inner), 0.0)
+    sent = 0
+
+    async def attempt(usd: float, share: float, seconds: float, nest: int, how: str) -> None:
+        nonlocal sent
+        try:
+            reservation = await nests[nest].reserve(usd=usd, tokens=0)
+        except BudgetExceeded:
+            return
+        sent += own in nests[nest]
+        for budget, bound in ((outer, outer_usd), (inner, inner_usd)):
+            statistics = budget.statistics()
+            assert statistics.spent_usd + statistics.reserved_usd <= bound + 1e-6
+        await sleep(seconds)
+        charged = {"settle": usd * share, "whole": usd, "cancel": 0.0}[how]
+        for budget in (one for one in nests[nest] if one in paid):
+            paid[budget] += charged
+        sent -= how == "cancel" and own in nests[nest]
+        end(reservation, usd * share, how)
+
+    async def all_of_them() -> None:
+        async with anyio.create_task_group() as group:
+            for one in plan:
+                group.start_soon(attempt, *one)
+
+    run_virtual(all_of_them)
+    assert paid[outer] <= outer_usd + 1e-6
+    assert paid[inner] <= inner_usd + 1e-6
+    assert sent <= calls
+    for budget in (outer, inner):
+        assert budget.statistics().spent_usd == pytest.approx(paid[budget])
+        assert budget.statistics().waiting == 0
+        assert budget.statistics().reserved_usd == pytest.approx(0.0, abs=1e-9)

@@ -14,6 +14,7 @@ from agentmesh.events import (
     EVENT_TYPES,
     CallEnded,
     CallIntent,
+    CallSpared,
     CollectionClosed,
     Event,
     LaneFrozen,
@@ -60,6 +61,10 @@ EVENTS: list[Event] = [
     RunResumed(at=3.0, run="r", process="process 1 on host", spec=SECRET, changes=("tasks.review",)),
     TaskReopened(at=3.0, address="review/a", state="failed"),
     ToolEnded(at=3.0, address="review/a", call_id="1", name="f", arguments=f'{{"q": "{SECRET}"}}', result=SECRET),
+    CallSpared(
+        at=3.0, call=2, address="review/a", agent="critic", account="sim", model="small", source="cache", key="k",
+        request=Request("small", (Message("user", SECRET),)), reply=REPLY, usd=0.25,
+    ),
 ]  # fmt: skip
 
 
@@ -99,7 +104,7 @@ def test_rows_say_whom_they_concern() -> None:
     assert [(row.task, row.attempt) for row in (encode(1, event) for event in EVENTS)] == [
         (None, None), ("review/a/2", None), ("review", None), ("review/a", None), ("review/a", 2), ("review/a", 2),
         (None, None), ("review/a", None), ("contest/a+b/1", None), ("contest", None), (None, None),
-        (None, None), (None, None), ("review/a", None), ("review/a", None),
+        (None, None), (None, None), ("review/a", None), ("review/a", None), ("review/a", None),
     ]  # fmt: skip
 
 

@@ -12,7 +12,8 @@ import pytest
 from agentmesh.errors import UserError
 from agentmesh.messages import Message, Reply, Request, Tokens, ToolCall
 from agentmesh.simulate.behaviour import ServedModel
-from agentmesh.simulate.replay import RecordedReplies, load_recordings, recording
+from agentmesh.simulate.recording import recording
+from agentmesh.simulate.replay import RecordedReplies, load_recordings
 from agentmesh.simulate.replies import NoReply
 
 ROW = {"model": "gpt", "messages": [{"role": "user", "content": "How long?"}], "reply": "Nine days."}

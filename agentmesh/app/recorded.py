@@ -1,0 +1,81 @@
+"""What `--cache`, `--record` and `--replay` mean for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..client.known import Known
+from ..errors import UserError
+from ..events import Event
+from ..journal import find_run
+from ..simulate.recording import Recorder
+from ..simulate.replayed import Replayed
+from .settings import CacheMode, Options
+
+__all__ = ["Recorded"]
+
+_FILE_ENDINGS = (".jsonl", ".gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where answers come from, if not from models, and where they go. Made by `of`, before anything is asked."""
+
+    recorder: Recorder | None = None
+    replayed: Replayed | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Recorded:
+        """What the options say. Blocks on disk. Raises UserError for files and runs that are not there, or no good."""
+        record = None if options.record is None else options.record.expanduser()
+        replayed = None if options.replay is None else _replayed(options.replay, options.journal)
+        if record is None:
+            return cls(None, replayed)
+        if (
+            options.replay is not None
+            and record.exists()
+            and Path(options.replay).expanduser().resolve() == record.resolve()
+        ):
+            raise UserError(f"--record {record}: the run is replayed from this file; name another one")
+        recorder = Recorder(record)
+        recorder.check()
+        return cls(recorder, replayed)
+
+    def cache(self, options: Options) -> CacheMode:
+        """How a mesh uses the cache: what is replayed needs none."""
+        return "off" if self.replayed is not None else options.cache
+
+    @property
+    def known(self) -> Sequence[Known]:
+        """Who has answers."""
+        return () if self.replayed is None else (self.replayed,)
+
+    @property
+    def watchers(self) -> Sequence[Callable[[Event], None]]:
+        """Who hears what happens."""
+        return () if self.recorder is None else (self.recorder.event,)
+
+    async def finish(self) -> str | None:
+        """Write what is left; what went wrong with it, if anything did."""
+        if self.recorder is None:
+            return None
+        try:
+            await self.recorder.flush()
+        except UserError as error:
+            return str(error)
+        return None
+
+
+def _replayed(source: str, folder: Path) -> Replayed:
+    """A file, where there is one of that name, else a run of that journal."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return Replayed.of_file(path)
+    if path.suffix in _FILE_ENDINGS or len(path.parts) > 1:
+        raise UserError(f"--replay {source}: there is no such file")
+    try:
+        return Replayed.of_run(find_run(folder, source))
+    except UserError as error:
+        raise UserError(f"--replay {source}: there is no file of that name; and as a run: {error}") from error
