@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter
 
@@ -26,10 +27,19 @@ def asked_of(call: Call[Any]) -> str | None:
     None where something in it is no data, so that nobody can say whether it is the same.
     """
     try:
-        what = describe_function(call.function) if call.agent is None else describe_agent(call.agent)
+        what = describe_function(call.function) if call.agent is None else _of_agent(call.agent)
         return digest([what, call.prompt, _data(call.args), _data(call.data)], length=_LENGTH)
     except (TypeError, ValueError):
         return None
+
+
+def _of_agent(agent: Agent[Any]) -> str:
+    if (known := _agents.get(agent)) is None:  # it is asked again and again
+        known = _agents[agent] = digest(describe_agent(agent), length=_LENGTH)
+    return known
+
+
+_agents: WeakKeyDictionary[Agent[Any], str] = WeakKeyDictionary()
 
 
 def describe_agent(agent: Agent[Any]) -> dict[str, Any]:
@@ -49,6 +59,8 @@ def describe_function(function: Callable[..., Any] | None) -> str:
 
 
 def _data(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
     if isinstance(value, Handle):
         assert isinstance(value, Task)
         return {"task": str(value.address)}

@@ -31,6 +31,7 @@ from ..flow.graph import Node
 from ..messages import Message, Request
 from ..outcome import Outcome, State
 from ..template import Template, TemplateProblem
+from .asked import asked_of, reviver_of
 from .calls import is_template
 from .task import Task
 from .work import FAIL, Job, OnFailure, SkipTask, Work
@@ -197,9 +198,10 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
 
 def work_of(
     call: Call[Any], *, retry: Retry | None, timeout: float | None, budgets: Sequence[Budget] = (),
-    on_failure: OnFailure = FAIL, item: Any = None,
+    on_failure: OnFailure = FAIL, item: Any = None, is_kept: bool = False,
 ) -> Work:  # fmt: skip
-    """The work that a call means."""
+    """The work that a call means. `is_kept` says that its outcome is recorded, to be found by another process."""
+    asked, revive = (asked_of(call), reviver_of(call)) if is_kept else (None, None)
     if call.agent is None:
         function = call.function
         assert function is not None
@@ -209,7 +211,7 @@ def work_of(
             return await call_python(job, function, args=args, kwargs=kwargs, retry=retry, timeout=timeout)
 
         return Work(perform_function, is_call=False, item=item, retry=retry, timeout=timeout, budgets=budgets,
-                    on_failure=on_failure)  # fmt: skip
+                    on_failure=on_failure, asked=asked, revive=revive)  # fmt: skip
     agent = call.agent
 
     async def perform_agent(job: Job) -> Any:
@@ -218,7 +220,8 @@ def work_of(
     own = () if agent.budget is None else (agent.budget,)
     return Work(
         perform_agent, item=item, agent=agent.name, weight=agent.weight, retry=retry or agent.retry, timeout=timeout,
-        attempt_timeout=agent.timeout, budgets=(*own, *budgets), on_failure=on_failure,
+        attempt_timeout=agent.timeout, budgets=(*own, *budgets), on_failure=on_failure, asked=asked,
+        revive=revive,
     )  # fmt: skip
 
 

@@ -31,7 +31,6 @@ from ..limits.queue import Share
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
-from .asked import asked_of, reviver_of
 from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
 from .carrying import Carrying
 from .perform import on_failure_of, perform, work_of
@@ -137,9 +136,10 @@ class Run:
         single, collections = dependencies(call)
         single += [cast("Task[Any]", after)] if isinstance(after, Handle) else after
         self._check_own(single, *collections)
-        work = work_of(call, retry=retry_of(retry), timeout=timeout, budgets=[budget] if budget else [], item=item)
-        if self.is_kept:
-            work = replace(work, asked=asked_of(call), revive=reviver_of(call))
+        work = work_of(
+            call, retry=retry_of(retry), timeout=timeout, budgets=[budget] if budget else [], item=item,
+            is_kept=self.is_kept,
+        )  # fmt: skip
         if on_failure != "fail":
             work = work.with_on_failure(on_failure_of(on_failure, call, work, run=self))
         need, order = require_of(require), priority if priority is not None or agent is None else agent.priority
@@ -280,7 +280,7 @@ class Run:
                 outcome = replace(outcome, value=work.revive(outcome.value))
             except ValueError:  # the type has changed since: it is performed again
                 return None
-        return replace(outcome, item=work.item)
+        return outcome if work.item is None else replace(outcome, item=work.item)
 
     def _room(self, lane: str) -> float:
         if lane == PYTHON_LANE:

@@ -12,6 +12,7 @@ from agentmesh.app.perf import journal, starting
 from agentmesh.app.perf.cli import app
 from agentmesh.app.perf.journal import Paced, paced_calls, streamed_events
 from agentmesh.app.perf.large_journal import write_large_journal
+from agentmesh.app.perf.resuming import seconds_to_go_on
 from agentmesh.journal import RunFile, item_histories
 
 
@@ -51,6 +52,7 @@ def test_the_command_prints_a_table_and_writes_a_file(tmp_path: Path, monkeypatc
     monkeypatch.setattr(journal, "_LARGE_BYTES", 1_000_000)
     monkeypatch.setattr(journal, "streamed_events", lambda seconds, *, journal: streamed_events(0.05, journal=journal))
     monkeypatch.setattr(journal, "paced_calls", lambda calls: (Paced(1.0, 1.0), Paced(1.2, 1.1)))
+    monkeypatch.setattr(journal, "seconds_to_go_on", lambda tasks: seconds_to_go_on(tasks // 500))
     monkeypatch.setattr(journal, "seconds_to_run", lambda *commands: [0.2, 0.3, 1.4])
     out = tmp_path / "journal.json"
     result = CliRunner().invoke(app, ["journal", "--quick", "-o", str(out)])
@@ -62,6 +64,7 @@ def test_the_command_prints_a_table_and_writes_a_file(tmp_path: Path, monkeypatc
     assert not rows["makespan with a journal"]["ok"]
     assert rows["CPU with a journal"]["ok"]
     assert not rows["agentmesh show last ITEM"]["ok"]
-    assert len(rows) == 7
+    assert rows["until the first new call of a resume"]["ok"]
+    assert len(rows) == 8
     for name in rows:
         assert name in result.stdout

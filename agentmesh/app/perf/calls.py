@@ -23,7 +23,16 @@ from ...errors import UserError
 from ...limits.lane import IN_FLIGHT
 from ...mesh.mesh import Mesh
 
-__all__ = ["MODEL", "SERVER_S", "Costs", "calls_in_process", "calls_over_http", "measured_mesh", "measured_provider"]
+__all__ = [
+    "MODEL",
+    "SERVER_S",
+    "Costs",
+    "calls_in_process",
+    "calls_over_http",
+    "canned_server",
+    "measured_mesh",
+    "measured_provider",
+]
 
 SERVER_S = 0.05
 """How long the server of `calls_over_http` takes to answer, in seconds."""
@@ -68,7 +77,7 @@ def measured_mesh(provider: Path, *, journal: bool) -> Mesh:
 
 def calls_over_http(calls: int) -> Costs:
     """Ask a server in another process by a bare client and through a mesh, as many calls at once."""
-    with _server() as port, measured_provider(url=f"http://127.0.0.1:{port}/v1") as path:
+    with canned_server() as port, measured_provider(url=f"http://127.0.0.1:{port}/v1") as path:
         without, journalled = (measured_mesh(path, journal=journal) for journal in (False, True))
 
         async def measure() -> list[float]:
@@ -138,7 +147,7 @@ async def _ask_bare(client: httpx.AsyncClient, claims: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _server() -> Iterator[int]:
+def canned_server() -> Iterator[int]:
     """The canned server in a process of its own; its port."""
     command = [sys.executable, "-m", "agentmesh.app.perf.canned_server", str(SERVER_S)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603

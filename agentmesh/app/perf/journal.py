@@ -26,9 +26,10 @@ from ...mesh.mesh import Mesh
 from ...messages import Reply
 from ...outcome import Usage
 from ..options import JsonFlag, OutputOption
-from .calls import MODEL, measured_mesh, measured_provider
+from .calls import MODEL, canned_server, measured_mesh, measured_provider
 from .figures import Figure, report, say
 from .large_journal import write_large_journal
+from .resuming import seconds_to_go_on
 from .starting import seconds_to_run
 
 __all__ = ["Paced", "Streamed", "journal_command", "paced_calls", "streamed_events"]
@@ -37,7 +38,7 @@ _EVENTS_PER_S, _EVENT_BYTES, _TICK_S = 5000, 1000, 0.001
 _BLOCK_MS, _KEPT, _TURNS = 5.0, 0.99, 3
 _CALLS_PER_S, _PAIRS = 1000, 5
 _MAKESPAN, _CPU = 1.10, 1.15
-_LARGE_BYTES, _LOOK_S = 1_000_000_000, 1.0
+_LARGE_BYTES, _LOOK_S, _RESUME_S = 1_000_000_000, 1.0, 3.0
 _LIMITS = f"{{requests_per_minute: {{limit: {60 * _CALLS_PER_S}, burst: 20}}}}"
 
 
@@ -57,7 +58,7 @@ def journal_command(
 def _measure(*, quick: bool) -> Iterator[Figure]:
     yield from _streams(2.0 if quick else 10.0)
     yield from _runs(1000 if quick else 2500)
-    # A resume of many finished tasks has its place here.
+    yield _resume(10_000 if quick else 100_000)
     yield from _looks(_LARGE_BYTES // 10 if quick else _LARGE_BYTES)
 
 
@@ -88,6 +89,13 @@ def _runs(calls: int) -> Iterator[Figure]:
         "CPU with a journal", kept.cpu / bare.cpu, _CPU, "x without",
         f"{1000 * kept.cpu / calls:.2f} against {1000 * bare.cpu / calls:.2f} ms per call; the least of {of}",
     )  # fmt: skip
+
+
+def _resume(tasks: int) -> Figure:
+    say(f"a run of {tasks:,} tasks is made, and gone on with")
+    seconds, cpu = seconds_to_go_on(tasks)
+    of = f"{tasks:,} finished tasks, {cpu:.2f} s of CPU; from opening the run in Python"
+    return Figure("until the first new call of a resume", seconds, _RESUME_S, "s", of)
 
 
 def _looks(size: int) -> Iterator[Figure]:
@@ -174,14 +182,14 @@ class Paced:
 
 
 def paced_calls(calls: int) -> tuple[Paced, Paced]:
-    """Calls at the pace of a limit through the whole path in this process: without a journal and with one.
+    """Calls at the pace of a limit to a server in a process of its own: without a journal and with one.
 
     Of several runs of each, in turns, the least of both: whatever else the machine does only adds to them.
     """
     taken: dict[bool, list[Paced]] = {False: [], True: []}
     for number in range(-1, _PAIRS):  # the first pair warms up
         for journal in (False, True):
-            with measured_provider(limits=_LIMITS) as path:
+            with canned_server() as port, measured_provider(url=f"http://127.0.0.1:{port}/v1", limits=_LIMITS) as path:
                 once = anyio.run(_ask_all, measured_mesh(path, journal=journal), calls if number >= 0 else 100)
             if number >= 0:
                 taken[journal].append(once)
