@@ -99,11 +99,14 @@ class CacheFile:
             raise _unusable(path, str(error)) from error
         try:
             if write:
-                _make(connection, network=is_network(file_system(folder)))
+                _make(connection)
             known = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             if known != [_APPLICATION, _VERSION]:
                 newer = known[0] == _APPLICATION and known[1] > _VERSION
                 raise _unusable(path, "a newer agentmesh has written it" if newer else "it is no cache of replies")
+            if write:
+                connection.execute(f"PRAGMA journal_mode = {'DELETE' if is_network(file_system(folder)) else 'WAL'}")
+                connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is only asked for once more
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
@@ -180,16 +183,14 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
 
 
-def _make(connection: sqlite3.Connection, *, network: bool) -> None:
-    """Make the table in an empty file. NORMAL: what a power cut takes from a cache is only asked for once more."""
+def _make(connection: sqlite3.Connection) -> None:
+    """Make the table in an empty file."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not tables:
         connection.execute("BEGIN IMMEDIATE")
         for statement in (_TABLE, f"PRAGMA application_id = {_APPLICATION}", f"PRAGMA user_version = {_VERSION}"):
             connection.execute(statement)
         connection.execute("COMMIT")
-    connection.execute(f"PRAGMA journal_mode = {'DELETE' if network else 'WAL'}")
-    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @cache
