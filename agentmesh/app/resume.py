@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UserError
 from .budgets import BudgetOption
-from .going_on import FailedFlag, OnUncertainOption, on_uncertain_of
+from .going_on import FailedFlag, OnUncertainOption
 from .options import DisplayOption, JournalOption, OutputOption
 from .settings import Options
 from .wording import plural
@@ -39,7 +39,6 @@ def resume_command(
     """
     from ..events import RunStarted
     from ..journal import RunFile, short_id
-    from ..mesh.recall import Resume
 
     options = Options.load(journal=journal, display=display)
     if options.journal_folder is None:
@@ -51,7 +50,6 @@ def resume_command(
     _check_resumable(summary, failed=failed)
     assert isinstance(started, RunStarted)
     given: dict[str, Any] = dict(started.options)
-    resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
     options = Options.load(
         journal=journal, display=display, seed=started.seed,
         provider_file=[Path(one) for one in given.get("provider_file", ())], rate=list(given.get("rate", ())),
@@ -61,7 +59,9 @@ def resume_command(
         case "run":
             from .workflows import resume_workflow
 
-            return resume_workflow(started, resume, options=options, output=output, budget=budget)
+            return resume_workflow(
+                started, path, failed=failed, on_uncertain=on_uncertain, options=options, output=output, budget=budget
+            )
         case "batch":
             from .batch import resume_batch
 

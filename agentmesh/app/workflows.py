@@ -101,7 +101,7 @@ def run_command(
         "output": None if output is None else str(output), "budget": list(budget or ()), **told(options),
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
-    if resume is not None:
+    if resume is not None and resume.path is not None:
         refuse_output_of_another(output, resume.path.stem)
     return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
 
@@ -116,16 +116,19 @@ def _unfinished(
     if options.journal_folder is None:
         return None
     path = find_unfinished(options.journal_folder, name=workflow.name, identity=identity_of(workflow, given))
-    return None if path is None else Resume(path, on_uncertain=on_uncertain_of(on_uncertain))
+    return None if path is None else Resume(path, on_uncertain=on_uncertain_of(on_uncertain or workflow.on_uncertain))
 
 
 def resume_workflow(
-    started: RunStarted, resume: Resume, *, options: Options, output: Path | None, budget: Sequence[str] | None
-) -> int:
+    started: RunStarted, path: Path, *, failed: bool, on_uncertain: OnUncertainChoice | None, options: Options,
+    output: Path | None, budget: Sequence[str] | None,
+) -> int:  # fmt: skip
     """Go on with the run of a workflow: with the inputs that it had, and the workflow as it is now.
 
     Of the budget that it was begun with, what `budget` leaves out holds.
     """
+    from ..mesh.recall import Resume
+
     if not started.content:
         raise UserError("this run keeps no content, and so no inputs: give the command that began it again")
     given, catalog = started.options, options.catalog()
@@ -140,6 +143,7 @@ def resume_workflow(
     if output is not None:
         _check_output(output)
         refuse_output_of_another(output, started.run)
+    resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain or loaded.on_uncertain))
     return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
 
 

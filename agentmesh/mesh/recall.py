@@ -35,9 +35,12 @@ _UNFINISHED = frozenset({"interrupted", "cancelled", "stopped"})
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """How to go on with the run in the file `path`: whether with its failed tasks, too, and what with open calls."""
+    """How to go on with a run: the one in the file `path`, or the newest unfinished one of the same name.
 
-    path: Path
+    `failed` tries again what has failed, too; `on_uncertain` says what becomes of open calls.
+    """
+
+    path: Path | None = None
     failed: bool = False
     on_uncertain: OnUncertain = "resend"
 
@@ -80,11 +83,12 @@ def begin(
     content: bool,
 ) -> Begun:  # fmt: skip
     """A new run in that folder, or one that is gone on with, where there is one. Blocks. Raises UserError."""
-    if resume is True:
-        path = None if folder is None else find_unfinished(folder, name=name, identity=started.get("identity"))
-        resume = False if path is None else Resume(path)
-    if isinstance(resume, Resume):
-        again, past = open_again(resume, content=content)
+    how = resume if isinstance(resume, Resume) else Resume() if resume else None
+    path = None if how is None else how.path
+    if how is not None and path is None and folder is not None:
+        path = find_unfinished(folder, name=name, identity=started.get("identity"))
+    if how is not None and path is not None:
+        again, past = open_again(path, how, content=content)
         first = RunStarted(at=wall(), run=past.run_id, name=name, seed=past.started.seed, **started)
         changed = past.spec is not None and first.spec is not None and first.spec != past.spec
         return Begun(again, first, past, changed_parts(past.spec or "", first.spec or "") if changed else ())
@@ -93,14 +97,14 @@ def begin(
     return Begun(NullJournal() if folder is None else Journal.create(folder, first.run, content=content), first)
 
 
-def open_again(resume: Resume, *, content: bool) -> tuple[Journal, Past]:
+def open_again(path: Path, resume: Resume, *, content: bool) -> tuple[Journal, Past]:
     """The journal of a run, to be gone on with, and what is in it.
 
     Blocks. Raises UserError, and then nothing has changed.
     """
-    journal = Journal.resume(resume.path, content=content)
+    journal = Journal.resume(path, content=content)
     try:
-        past = Past.read(resume.path, failed=resume.failed)
+        past = Past.read(path, failed=resume.failed)
         choice = resume.on_uncertain
         if callable(choice):
             choice = choice(past.uncertain) if past.uncertain else "resend"

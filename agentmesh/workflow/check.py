@@ -82,7 +82,7 @@ class _Check:
         return Workflow(
             header.name or name, self.report.marked.file, text, self.inputs, self.models.routes, self.agents,
             self._tasks(drafts, order, needs, names), outputs, header.description, limits_of(header), self.folders,
-            self.models.only,
+            self.models.only, header.on_uncertain,
         )  # fmt: skip
 
     def _drafts(self) -> dict[str, Draft]:

@@ -181,6 +181,7 @@ class Workflow:
     limits: Limits = Limits()
     folders: tuple[Path, ...] = ()
     only_model: str | None = None
+    on_uncertain: Literal["resend", "fail", "ask"] | None = None
 
     def routes(self, model: str) -> tuple[str, ...]:
         """The models behind a name as it is written: those of a short name, or the model itself.

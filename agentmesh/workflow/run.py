@@ -92,6 +92,8 @@ async def run_workflow(
         "waits_for": {name: plan.needs for name, plan in workflow.tasks.items()}, "options": dict(options or {}),
         "identity": identity_of(workflow, options or {}),
     }  # fmt: skip
+    if resume is True and workflow.on_uncertain == "fail":
+        resume = Resume(on_uncertain="fail")
     named = {agent.model for agent in workflow.agents.values() if agent.model is not None}
     await mesh.read_models({model for name in named for model in workflow.routes(name)})
     dollars = mesh.budget is not None and mesh.budget.usd is not None

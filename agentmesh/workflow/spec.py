@@ -216,6 +216,9 @@ class HeaderSpec(_Spec):
     timeout: Duration | None = Field(None, description="Of the whole run.")
     retry: RetrySpec | None = None
     priority: Priority | None = None
+    on_uncertain: Literal["resend", "fail", "ask"] | None = Field(
+        None, description="What becomes of calls that were in flight when a run ended, and may have been paid."
+    )
 
 
 class WorkflowSpec(HeaderSpec):
