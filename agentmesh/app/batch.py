@@ -214,7 +214,8 @@ def _ask(
 
     batch = Batch(
         _shown(asked.lines), read.lines, notices=read.notices, system=asked.system, budget=budget,
-        settings=asked.settings, started=started, resume=resume, recorded=Recorded.of(options),
+        settings=asked.settings, started=started, resume=resume,
+        recorded=Recorded.of(options, goes_on=None if resume is None else resume.path),
     )  # fmt: skip
     with answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))

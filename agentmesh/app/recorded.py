@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,15 @@ class Recorded:
     replayed: Replayed | None = None
 
     @classmethod
-    def of(cls, options: Options) -> Recorded:
-        """What the options say. Blocks on disk. Raises UserError for files and runs that are not there, or no good."""
-        record = None if options.record is None else options.record.expanduser()
+    def of(cls, options: Options, *, goes_on: Path | None = None) -> Recorded:
+        """What the options say, for a run that is new or `goes_on`. Blocks on disk.
+
+        Raises UserError for files and runs that are not there, or no good.
+        """
         replayed = None if options.replay is None else _replayed(options.replay, options.journal)
+        if replayed is not None and options.display not in ("json", "none"):
+            sys.stderr.writelines(f"{notice}\n" for notice in replayed.notices)
+        record = None if options.record is None else options.record.expanduser()
         if record is None:
             return cls(None, replayed)
         if (
@@ -41,6 +47,8 @@ class Recorded:
             raise UserError(f"--record {record}: the run is replayed from this file; name another one")
         recorder = Recorder(record)
         recorder.check()
+        if goes_on is not None:
+            recorder.begin_with(goes_on)
         return cls(recorder, replayed)
 
     def cache(self, options: Options) -> CacheMode:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..errors import UserError
 from ..journal import RunSummary, find_run, list_runs, short_id, summary_of
+from ..journal.cache import forget
 from ..journal.delete import delete_run, run_size
 from ..workflow.units import parse_duration
 from .looking import cost, journal_of, new_console, new_table, print_json, short_of, size, status_text, text_of, when
@@ -60,7 +61,7 @@ def gc_command(
     journal: JournalOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Delete all runs of an age, whatever became of them; those that are running stay.
+    """Delete all runs of an age, whatever became of them, and answers of that age in the cache; what runs stays.
 
     Example: agentmesh gc --older-than 30d --dry-run
     """
@@ -68,17 +69,19 @@ def gc_command(
         before = time.time() - parse_duration(older_than)
     except ValueError as error:
         raise UserError(f"--older-than: {str(error).replace('60s, 5m or 2h', '30d, 12h or 90m')}") from None
-    runs = list_runs(journal_of(journal))
+    folder = journal_of(journal)
+    runs = list_runs(folder)
     names = [run.id for run in runs]
     old = [run for run in runs if run.holder is None and _age(run) < before]
     shorts = {run.path: short_id(run.id, names) for run in old}
+    answers = forget(folder, before=before, only_count=dry_run)
     if not dry_run:
-        _delete(old, shorts, json=json)
+        _delete(old, shorts, json=json, answers=answers)
         return
     sizes = [run_size(run.path).size for run in old]
     if json:
         rows = [_json(run, shorts[run.path], number) for run, number in zip(old, sizes, strict=True)]
-        print_json({"would_delete": rows, "bytes": sum(sizes)})
+        print_json({"would_delete": rows, "bytes": sum(sizes), "answers": answers})
         return
     table = new_table(["when", "id", "workflow", "status"], numbers=["cost", "size"])
     for run, number in zip(old, sizes, strict=True):
@@ -88,7 +91,11 @@ def gc_command(
     console = new_console()
     if old:
         console.print(table)
-    console.print(text_of(f"would delete {plural(len(old), 'run')}, {size(sum(sizes))}"))
+    console.print(text_of(f"would delete {plural(len(old), 'run')}, {size(sum(sizes))}{_cached(answers)}"))
+
+
+def _cached(answers: int) -> str:
+    return f"; {plural(answers, 'answer')} in the cache" if answers else ""
 
 
 def _age(run: RunSummary) -> float:
@@ -99,7 +106,7 @@ def _age(run: RunSummary) -> float:
     return max(times, default=time.time())
 
 
-def _delete(runs: list[RunSummary], shorts: dict[Path, str], *, json: bool) -> None:
+def _delete(runs: list[RunSummary], shorts: dict[Path, str], *, json: bool, answers: int = 0) -> None:
     """Delete and say what. What cannot be deleted ends it, after it was said what has been."""
     rows: list[dict[str, Any]] = []
     try:
@@ -109,10 +116,10 @@ def _delete(runs: list[RunSummary], shorts: dict[Path, str], *, json: bool) -> N
     finally:
         total = sum(row["bytes"] for row in rows)
         if json:
-            print_json({"deleted": rows, "bytes": total})
+            print_json({"deleted": rows, "bytes": total, "answers": answers})
         else:
             named = f": {', '.join(row['short'] for row in rows)}" if 0 < len(rows) <= 20 else ""
-            typer.echo(f"deleted {plural(len(rows), 'run')}, {size(total)}{named}")
+            typer.echo(f"deleted {plural(len(rows), 'run')}, {size(total)}{named}{_cached(answers)}")
 
 
 def _json(run: RunSummary, short: str, number: int) -> dict[str, Any]:

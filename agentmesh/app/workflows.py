@@ -163,7 +163,7 @@ async def _run(
     from .recorded import Recorded
     from .signals import handling_signals
 
-    recorded = await in_thread(Recorded.of, options)
+    recorded = await in_thread(partial(Recorded.of, options, goes_on=None if resume is None else resume.path))
     budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
     begun: list[Run] = []
     folder = options.journal_folder

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -24,7 +25,7 @@ from ..messages import Reply
 from .place import file_system, is_network
 from .store import make_folder
 
-__all__ = ["CACHE_FILE", "CacheFile", "Cached", "Entry", "Wanted", "cache_key"]
+__all__ = ["CACHE_FILE", "CacheFile", "Cached", "Entry", "Wanted", "cache_key", "forget"]
 
 CACHE_FILE = "cache.db"
 _REQUEST_BYTES, _ADDRESS_BYTES = 16, 8  # of hashes: two of 10^9 requests share one with a chance of 10^-21
@@ -154,9 +155,21 @@ class CacheFile:
         except (PydanticSerializationError, UnicodeEncodeError):  # half a surrogate: what JSON cannot carry is not kept
             return None
 
+    def count(self, *, before: float) -> int:
+        """How many came before that time (seconds since 1970). Raises UserError."""
+        try:
+            (number,) = self._connection.execute("SELECT count(*) FROM reply WHERE at < ?", (before,)).fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(self.path, str(error)) from error
+        return int(number)
+
     def drop(self, *, before: float) -> int:
-        """Forget what was written before that time (seconds since 1970); how many. Raises UserError as `put` does."""
-        return self._change("DELETE FROM reply WHERE at < ?", [(before,)])
+        """Forget what came before that time, and give the room back; how many. Raises UserError as `put` does."""
+        dropped = self._change("DELETE FROM reply WHERE at < ?", [(before,)])
+        if dropped:
+            with suppress(sqlite3.Error):  # another process has it open just now: the room is used for what comes
+                self._connection.execute("VACUUM")
+        return dropped
 
     def _change(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
         try:
@@ -174,6 +187,19 @@ class CacheFile:
     def close(self) -> None:
         """Close it; what was written is in the one file as soon as nobody has it open any more."""
         self._connection.close()
+
+
+def forget(folder: Path, *, before: float, only_count: bool = False) -> int:
+    """Drop, or only count, what the cache in a folder has from before that time; 0 where there is none.
+
+    Raises UserError.
+    """
+    if not (folder / CACHE_FILE).is_file():
+        return 0
+    file = CacheFile.open(folder, write=not only_count)
+    assert file is not None
+    with closing(file):
+        return file.count(before=before) if only_count else file.drop(before=before)
 
 
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ import gzip
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from pydantic_core import to_json
 
 from ..clock import Worker, in_thread
 from ..errors import UserError
-from ..events import CallEnded, CallIntent, CallSpared, Event, RunResumed
+from ..events import CallEnded, CallIntent, CallSpared, Event
 from ..journal import RunFile
 from ..journal.groups import Groups
 from ..messages import Message, Reply, Request
 from .replay import TOKEN_WORDS
 
 __all__ = ["Calls", "Recorder", "calls_of", "recording"]
+
+_SOME = 200  # rows that are written at once
 
 
 def recording(request: Request, reply: Reply, *, call: int, address: str | None = None) -> dict[str, Any]:
@@ -92,8 +95,7 @@ def calls_of(file: RunFile) -> Iterator[dict[str, Any]]:
 class Recorder:
     """Writes the calls of a run into a file (mode 600) as they are answered, gzipped if its name ends in .gz.
 
-    It replaces a file that is there; where another process went on with its run, it adds to it. Hears events; `flush`
-    has all of it written.
+    It replaces a file that is there. Hears events; `flush` has all of it written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,11 +113,16 @@ class Recorder:
         if self.path.is_dir() or not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
             raise UserError(f"--record {self.path}: this cannot be written")
 
+    def begin_with(self, run: Path) -> None:
+        """Write what earlier processes of a run were answered, by the file of the run. Blocks. Raises UserError."""
+        with RunFile.open(run) as file:
+            rows = calls_of(file)
+            while some := list(islice(rows, _SOME)):
+                self._write(some)
+
     def event(self, event: Event) -> None:
         """Take what happens in the run."""
-        if isinstance(event, RunResumed):
-            self._adds = True
-        elif (row := self._calls.row(event)) is not None:
+        if (row := self._calls.row(event)) is not None:
             self._groups.add(row)
 
     def _write(self, rows: Sequence[dict[str, Any]]) -> None:

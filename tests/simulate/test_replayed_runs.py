@@ -8,11 +8,13 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from agentmesh.client.known import Found
 from agentmesh.errors import CallFailed, UserError
-from agentmesh.events import CallEnded, CallIntent, CallSpared, Event, RunResumed
+from agentmesh.events import CallEnded, CallIntent, CallSpared, Event
+from agentmesh.journal import Journal
 from agentmesh.messages import Message, Reply, Request, Tokens, ToolCall
 from agentmesh.simulate.recording import Recorder
 from agentmesh.simulate.replay import load_recordings
@@ -117,18 +119,32 @@ async def test_tools_come_back_and_so_does_what_was_known(tmp_path: Path) -> Non
     assert (found.reply.finish, found.reply.tool_calls) == ("tool", reply.tool_calls)
 
 
-async def test_a_new_run_replaces_the_file_and_one_that_goes_on_adds_to_it(tmp_path: Path) -> None:
+async def test_the_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl.gz"
     await record(path, *call(1, "a", "A"))
     await record(path, *call(1, "b", "B"))
-    resumed = RunResumed(at=2.0, run="r", process="p")
-    await record(path, resumed, *call(2, "c", "C"))
-    with gzip.open(path) as lines:
-        assert [json.loads(line)["reply"] for line in lines] == ["B", "C"]
-    assert len(load_recordings([path]).replies) == 2
+    assert len(load_recordings([path]).replies) == 1
     await record(path)
     with pytest.raises(UserError, match="there is no row in it"):
         Replayed.of_file(path)
+
+
+async def test_of_a_run_that_goes_on_it_has_what_was_answered_before(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, "r1")
+    async with anyio.create_task_group() as group:
+        group.start_soon(journal.serve)
+        for number in range(300):
+            for event in call(number, f"q{number}", f"A{number}"):
+                journal.append(event)
+        await journal.aclose()
+    recorder = Recorder(tmp_path / "calls.jsonl.gz")
+    recorder.begin_with(journal.path)
+    for event in call(300, "q300", "A300"):
+        recorder.event(event)
+    await recorder.flush()
+    with gzip.open(recorder.path) as lines:
+        assert [json.loads(line)["reply"] for line in lines] == [f"A{number}" for number in range(301)]
+    assert await find(Replayed.of_run(journal.path), "q7") == "A7"
 
 
 async def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

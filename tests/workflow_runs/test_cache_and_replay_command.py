@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,21 @@ def test_show_tells_what_was_known_and_export_has_it(capsys: pytest.CaptureFixtu
     assert "from the cache: not sent" in shown
     assert main(["export", "last", "--calls"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 8
+
+
+def test_gc_forgets_old_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    without_tournament()
+    assert run("--cache", "use", "--no-journal", "--display", "none") == 0
+    capsys.readouterr()
+    assert main(["gc", "--older-than", "1d", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answers"] == 0
+    with closing(sqlite3.connect(".agentmesh/cache.db")) as file, file:
+        file.execute("UPDATE reply SET at = 1.0 WHERE rowid < 7")
+    assert main(["gc", "--older-than", "1d", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "would delete 0 runs, 0 B; 6 answers in the cache\n"
+    assert main(["gc", "--older-than", "1d"]) == 0
+    assert "6 answers in the cache" in capsys.readouterr().out
+    assert written("--cache", "read")[1]["spared"] == 2
 
 
 def test_the_cache_is_set_by_the_environment_and_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
