@@ -112,10 +112,10 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
     yield "used", _used(summary)
     if summary.spared:
         yield "", _spared(summary)
-    if summary.bounds:
-        yield "budget", summary.bounds
     if trouble := _trouble(summary.usage):
         yield "", trouble
+    if summary.bounds:
+        yield "budget", summary.bounds
     limits = [line for lane in _telling(summary.lanes) for line in (_lane(lane), *_smaller(lane))]
     for place, line in enumerate(limits):
         yield "" if place else "limits", line
