@@ -120,6 +120,8 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
         text.append(f"\nresumed: {1 + len(history.resumed)} processes; in flight when one of them ended: {left}")
     if summary.uncertain:
         text.append(f"\n{plural(summary.uncertain, 'call')} may have been paid without an answer", "yellow")
+    if summary.status in ("interrupted", "cancelled", "stopped"):
+        text.append(f"\nagentmesh resume {short} goes on with it", "dim")
     return text
 
 

@@ -253,15 +253,20 @@ def _message(budget: Budget, over: tuple[str, float, float], need: tuple[float, 
         return f"the {budget.name} of {bound:g} s is used up"
     left, amount = bound - spent, need[BUDGET_UNITS.index(unit)]
     if unit == "usd":
-        return f"the {budget.name} of ${bound:,.2f} has ${left:,.4f} left, and the next call could cost ${amount:,.4f}"
+        costs = f"the next call could cost ${amount:,.4f}"
+        return f"the {budget.name} of {_dollars(bound)} has ${left:,.4f} left, and {costs}"
     return f"the {budget.name} of {bound:,.0f} {unit} has {left:,.0f} left, and the next call could need {amount:,.0f}"
+
+
+def _dollars(usd: float) -> str:
+    return f"${usd:,.2f}" if usd >= 0.1 or usd == 0 else f"${usd:.4f}"
 
 
 def _amounts(unit: str, used: float, bound: float) -> str:
     share = f"({100 * used / bound:.0f} %)" if bound else "(all)"
     match unit:
         case "usd":
-            return f"${used:,.2f} of ${bound:,.2f} are spent {share}"
+            return f"{_dollars(used)} of {_dollars(bound)} are spent {share}"
         case "time":
             return f"{used:,.0f} of {bound:,.0f} s are over {share}"
     return f"{used:,.0f} of {bound:,.0f} {unit} are used {share}"
