@@ -252,7 +252,10 @@ class TaskReopened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded:
-    """What a tool gave for a model's call of it; `arguments` is the JSON text as the model wrote it."""
+    """What a tool gave for a model's call of it; `arguments` is the JSON text as the model wrote it.
+
+    `grew`: its task has started others by then, so a process that goes on calls it again, to have these started.
+    """
 
     at: float
     address: str
@@ -262,6 +265,7 @@ class ToolEnded:
     result: str
     is_error: bool = False
     seconds: float = 0.0
+    grew: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

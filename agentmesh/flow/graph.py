@@ -61,13 +61,14 @@ class Node:
 
     `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
     its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
-    `recalled` says that its outcome was found and not performed. `outcome` is without its value once the `keeper` has
-    that, or nobody can read it any more: a run of many long answers is not to need their size in memory.
+    `recalled` says that its outcome is what an earlier process found, `grew` that it has put tasks into the graph while
+    it was performed. `outcome` is without its value once the `keeper` has that, or nobody can read it any more: a run
+    of many long answers is not to need their size in memory.
     """
 
     __slots__ = (
-        "address", "collections", "dependents", "history", "id", "keeper", "lane", "missing", "needs", "outcome",
-        "path", "payload", "priority", "recalled", "requires", "share", "state",
+        "address", "collections", "dependents", "grew", "history", "id", "keeper", "lane", "missing", "needs",
+        "outcome", "path", "payload", "priority", "recalled", "requires", "share", "state",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +91,7 @@ class Node:
         self.outcome: Outcome | None = None
         self.recalled = False
         self.keeper: weakref.ref[Keeper] | None = None
+        self.grew = False
 
     def __repr__(self) -> str:
         return f"<Node {self.address} {self.state}>"

@@ -25,6 +25,8 @@ from ..events import (
     TaskEnded,
     TaskReopened,
     ToolEnded,
+    read_event,
+    write_event,
 )
 from ..outcome import Address, Outcome, Usage
 from .read import RunFile
@@ -170,6 +172,15 @@ class Past:
             return None
         return outcome
 
+    def ended_so(self, outcome: Outcome, *, asked: str | None) -> bool:
+        """Whether a task that was performed again has come to just what it came to before."""
+        before = self._ended.get(str(outcome.address))
+        if before is None or not (outcome.ok and before.outcome.ok and self.started.content) or before.asked != asked:
+            return False
+        written = read_event(TaskEnded.__name__, write_event(TaskEnded(at=0.0, outcome=outcome)))
+        assert isinstance(written, TaskEnded)
+        return bool(written.outcome.value == before.outcome.value)
+
     def knows(self, event: Event, *, recalled: bool = False) -> bool:
         """Whether an event is recorded already; `recalled` says that a task's end was taken from here."""
         match event:
@@ -191,9 +202,10 @@ class Past:
         before = self._ended.pop(address, None)
         return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
 
-    def matches_of(self, task: str) -> Sequence[MatchEnded]:
-        """The matches of a tournament that have ended, in their order."""
-        return tuple(self._matches.get(task, {}).values())
+    def asked_under(self, address: str) -> Sequence[str]:
+        """What follows an address and `/` in the addresses of calls under it, in the order in which they began."""
+        start = f"{address}/"
+        return tuple(one.removeprefix(start) for one in self._records if one.startswith(start))
 
     @property
     def finished(self) -> int:
@@ -223,7 +235,7 @@ class Past:
                     key = keys.get((event.call, event.attempt))
                     if key is not None and reply is not None:
                         found.replies[key] = event
-                case ToolEnded():
+                case ToolEnded(grew=False):
                     found.tools[event.call_id, event.name, event.arguments] = event
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -52,10 +53,13 @@ def describe_agent(agent: Agent[Any]) -> dict[str, Any]:
 
 
 def describe_function(function: Callable[..., Any] | None) -> str:
-    """A function by where it is found. Raises TypeError for one that is bound to something else's data."""
-    if isinstance(function, functools.partial) or getattr(function, "__closure__", None):
+    """A function by where it is found.
+
+    Raises TypeError for one that has no name of its own, or is bound to something else's data.
+    """
+    if not isinstance(function, FunctionType) or function.__closure__ or function.__name__ == "<lambda>":
         raise TypeError("what this function does depends on more than its name")
-    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 def _data(value: Any) -> Any:

@@ -250,12 +250,14 @@ class Run:
         return self._shares[key]
 
     async def _perform(self, node: Node) -> Outcome | None:
-        return await perform(self, node)
+        outcome = await perform(self, node)
+        if outcome is not None and self.past is not None and self.past.ended_so(outcome, asked=_asked(node)):
+            node.recalled = True  # what depends on it need not be performed again
+        return outcome
 
     def _on_ended(self, node: Node) -> None:
-        outcome, work = node.outcome, node.payload
-        assert outcome is not None
-        self.record.end(outcome, asked=None if work is None else work.asked, recalled=node.recalled)
+        assert node.outcome is not None
+        self.record.end(node.outcome, asked=_asked(node), recalled=node.recalled)
 
     # --- going on
 
@@ -356,6 +358,12 @@ class Run:
         if self.record.broken is None:
             self.record.emit(ended)
         return ended
+
+
+def _asked(node: Node) -> str | None:
+    """What a later process finds a task's end by; None for one that has started others: it has to start them again."""
+    work: Work | None = node.payload
+    return None if work is None or node.grew else work.asked
 
 
 def _within_reason(weight: float) -> float:
