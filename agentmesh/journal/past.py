@@ -25,8 +25,7 @@ from ..events import (
     TaskEnded,
     TaskReopened,
     ToolEnded,
-    read_event,
-    write_event,
+    as_recorded,
 )
 from ..outcome import Address, Outcome, Usage
 from .read import RunFile
@@ -177,9 +176,7 @@ class Past:
         before = self._ended.get(str(outcome.address))
         if before is None or not (outcome.ok and before.outcome.ok and self.started.content) or before.asked != asked:
             return False
-        written = read_event(TaskEnded.__name__, write_event(TaskEnded(at=0.0, outcome=outcome)))
-        assert isinstance(written, TaskEnded)
-        return bool(written.outcome.value == before.outcome.value)
+        return bool(as_recorded(outcome.value) == before.outcome.value)
 
     def knows(self, event: Event, *, recalled: bool = False) -> bool:
         """Whether an event is recorded already; `recalled` says that a task's end was taken from here."""
