@@ -165,7 +165,7 @@ class Past:
         if ended is None or asked is None or ended.asked != asked:
             return None
         outcome = ended.outcome
-        if outcome.state == "cancelled" or (outcome.ok and not self.started.content):
+        if outcome.state == "cancelled":
             return None
         if outcome.error is not None and not outcome.ok and self._failed:
             return None
@@ -209,6 +209,16 @@ class Past:
         """How many tasks have ended, other than by being cut short."""
         return sum(ended.outcome.state != "cancelled" for ended in self._ended.values())
 
+    @property
+    def forgotten(self) -> tuple[int, int]:
+        """Tasks whose answer was not kept, and how many calls that had taken: where it is needed, it is asked again."""
+        found = [
+            one.outcome.usage.calls
+            for one in self._ended.values()
+            if one.outcome.ok and one.asked is None and not self.started.content
+        ]
+        return len(found), sum(found)
+
     # --- calls
 
     def has_answers(self, address: str) -> bool:
@@ -232,7 +242,7 @@ class Past:
                     key = keys.get((event.call, event.attempt))
                     if key is not None and reply is not None:
                         found.replies[key] = event
-                case ToolEnded(grew=False):
+                case ToolEnded(grew=False) if event.arguments or event.result:  # else it kept no content
                     found.tools[event.call_id, event.name, event.arguments] = event
         return found
 
