@@ -190,7 +190,7 @@ class Runner:
         for collection in node.collections:
             for item in collection.on_item:
                 item(node)
-        node.hand_over()
+        node.let_go_unread()
 
     def withdraw(self, node: Node, reason: str) -> None:
         """End a task as cancelled if it has not begun; one that has is only noted in `unwanted`."""
