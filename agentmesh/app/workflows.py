@@ -245,7 +245,7 @@ def _show_summary(
             outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,
             unfinished=result.unfinished,
             simulated=all(lane.simulated for lane in result.lanes), journal=options.journal_folder is not None,
-            left=result.left, bounds=budget_words(budget), spared=result.spared, saved_usd=result.saved_usd,
+            left=result.left, bounds=budget_words(budget), resumes=not options.no_content, spared=result.spared, saved_usd=result.saved_usd,
             replayed=options.replay is not None,
         ),
         console,
