@@ -6,6 +6,7 @@ carry plain data only, so that each can be written as JSON and read back.
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +22,8 @@ from .outcome import Outcome, State, Usage
 __all__ = [
     "EVENT_TYPES", "CallEnded", "CallIntent", "CallSpared", "CollectionClosed", "Emit", "Event", "LaneFrozen",
     "MatchEnded", "Notice", "RunEnded", "RunResumed", "RunStarted", "RunStatus", "Source", "Standing",
-    "StandingsChanged", "TaskAdded", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded", "read_event",
-    "write_event",
+    "StandingsChanged", "TaskAdded", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded", "as_recorded",
+    "read_event", "write_event",
 ]  # fmt: skip
 
 RunStatus = Literal["done", "partial", "stopped", "cancelled"]
@@ -252,7 +253,10 @@ class TaskReopened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded:
-    """What a tool gave for a model's call of it; `arguments` is the JSON text as the model wrote it."""
+    """What a tool gave for a model's call of it; `arguments` is the JSON text as the model wrote it.
+
+    `grew`: its task has started others by then, so a process that goes on calls it again, to have these started.
+    """
 
     at: float
     address: str
@@ -262,6 +266,7 @@ class ToolEnded:
     result: str
     is_error: bool = False
     seconds: float = 0.0
+    grew: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +322,11 @@ def read_event(kind: str, body: bytes) -> Event:
     """
     found: Event = _adapter(cast("Any", _BY_NAME[kind])).validate_json(body)
     return found
+
+
+def as_recorded(value: Any) -> Any:
+    """The plain data as which a task's value is written, and read again."""
+    return json.loads(_adapter(Any).serializer.to_json(value, fallback=repr, warnings=False))
 
 
 _BY_NAME = types.MappingProxyType({kind.__name__: kind for kind in EVENT_TYPES})

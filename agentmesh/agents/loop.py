@@ -141,7 +141,7 @@ async def _perform_one(tools: dict[str, Tool], call: ToolCall, *, caller: Caller
     caller.emit(
         ToolEnded(
             at=wall(), address=caller.address, call_id=call.id, name=call.name, arguments=call.arguments,
-            result=answer.text, is_error=answer.is_error, seconds=monotonic() - began,
+            result=answer.text, is_error=answer.is_error, seconds=monotonic() - began, grew=caller.grew(),
         )
     )  # fmt: skip
     return answer

@@ -49,7 +49,7 @@ async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog
     journal = options.journal_folder
     tasks = tuple(task_names(models).values())
     answers: list[Answer] = []
-    async with Mesh(catalog=catalog, journal=journal, seed=options.seed) as mesh:
+    async with Mesh(catalog=catalog, journal=journal, seed=options.seed, content=not options.no_content) as mesh:
         await mesh.read_models(models)
         display = open_display(
             options.display, lanes=mesh.statistics, journal=journal is not None, paused=mesh.is_paused

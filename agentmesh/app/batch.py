@@ -29,6 +29,7 @@ from .options import (
     CacheOption,
     DisplayOption,
     JournalOption,
+    NoContentFlag,
     NoJournalFlag,
     ProviderFileOption,
     RateOption,
@@ -83,6 +84,7 @@ def batch_command(
     rate: RateOption = None,
     journal: JournalOption = None,
     no_journal: NoJournalFlag = False,
+    no_content: NoContentFlag = False,
     display: DisplayOption = None,
     seed: SeedOption = None,
     cache: CacheOption = None,
@@ -102,7 +104,7 @@ def batch_command(
     """
     options = Options.load(
         provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
-        cache=cache, record=record, replay=replay,
+        cache=cache, record=record, replay=replay, no_content=no_content,
     )  # fmt: skip
     asked = _Asked(
         lines, _output(output, lines), model, system, Settings(max_tokens=max_tokens, temperature=temperature), first
@@ -139,6 +141,8 @@ def resume_batch(
     began = started_of(run)
     if began is None or began.options.get("command") != NAME:
         raise UserError(f"{path} is no batch that can be gone on with")
+    if "system" not in began.options:
+        raise UserError("this run keeps no content, and so no system message: give the command that began it again")
     asked = _Asked.of(began.options)
     if asked.lines == _STDIN:
         raise UserError(

@@ -68,7 +68,7 @@ class Answers:
     def _open(self, mode: Literal["wb", "xb"]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.partial.open(mode)
+            self._file = open(self.partial, mode, opener=_for_its_owner)  # noqa: SIM115 - closed on the way out
         except OSError as error:
             raise _cannot_write(self.partial, error) from error
 
@@ -153,6 +153,11 @@ class Answers:
             raise _cannot_write(self.path, error, hint=f"; the answers are in {self.partial}") from error
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    """What is half done is nobody else's; the output itself is made as any file of the user's."""
+    return os.open(path, flags, 0o600)
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

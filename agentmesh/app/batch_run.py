@@ -70,7 +70,9 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
     usd = None if batch.budget is None else batch.budget.usd
     recorded = batch.recorded
     cache = recorded.cache(options)
-    async with Mesh(catalog=catalog, journal=journal, seed=options.seed, cache=cache) as mesh:
+    async with Mesh(
+        catalog=catalog, journal=journal, seed=options.seed, cache=cache, content=not options.no_content
+    ) as mesh:
         await mesh.read_models({line.model for line in batch.lines if line.model is not None and not line.problem})
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=usd, journal=journal is not None, paused=mesh.is_paused,

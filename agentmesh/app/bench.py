@@ -25,6 +25,7 @@ from .options import (
     DisplayOption,
     JournalOption,
     JsonFlag,
+    NoContentFlag,
     NoJournalFlag,
     OutputOption,
     ProviderFileOption,
@@ -70,6 +71,7 @@ def asynchow(
     display: DisplayOption = None,
     journal: JournalOption = None,
     no_journal: NoJournalFlag = False,
+    no_content: NoContentFlag = False,
     seed: SeedOption = None,
 ) -> int:
     """Planning with durations and an order (AsyncHow): the shortest time in which everything can be finished.
@@ -85,8 +87,9 @@ def asynchow(
     if model and not (data or prompts):
         raise UserError("nothing to ask: name the data set (--data) or recordings whose prompts to send (--prompts)")
     options = Options.load(
-        provider_file=provider_file, display=display, journal=journal, no_journal=no_journal, seed=seed, rate=rate
-    )
+        provider_file=provider_file, display=display, journal=journal, no_journal=no_journal, seed=seed, rate=rate,
+        no_content=no_content,
+    )  # fmt: skip
     items: Sequence[Item] = load_items(data) if data else ()
     recorded, sent = read_recordings(replies or ()), read_recordings(prompts or ())
     answers = recorded_answers(recorded.rows, items=items, first=first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ def _address(spec: ProviderSpec, environ: Mapping[str, str]) -> str:
         parts = urlsplit(environ[name])
         host = parts.netloc.rpartition("@")[2]
         return f"{urlunsplit((parts.scheme, host, parts.path, '', ''))}  (from {name})"
-    return spec.base_url or ""
+    return re.sub(r"://[^/\s]*@", "://", spec.base_url or "")
 
 
 def _limit_words(limits: Sequence[Limit]) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "DisplayOption",
     "JournalOption",
     "JsonFlag",
+    "NoContentFlag",
     "NoJournalFlag",
     "OutputOption",
     "ProviderFileOption",
@@ -38,6 +39,12 @@ DisplayOption = Annotated[
 ]
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", metavar="DIR", help="The folder of the journals; by default .agentmesh.")
+]
+NoContentFlag = Annotated[
+    bool,
+    typer.Option(
+        "--no-content", help="Keep prompts and replies out of the journal: a resume asks again what it needs of them."
+    ),
 ]
 NoJournalFlag = Annotated[bool, typer.Option("--no-journal", help="Keep no journal.")]
 RateOption = Annotated[

@@ -54,6 +54,7 @@ def resume_command(
         journal=journal, display=display, seed=started.seed,
         provider_file=[Path(one) for one in given.get("provider_file", ())], rate=list(given.get("rate", ())),
         cache=given.get("cache"), record=given.get("record"), replay=given.get("replay"),
+        no_content=not started.content,
     )  # fmt: skip
     match given.get("command"):
         case "run":

@@ -49,6 +49,7 @@ class Options(BaseSettings):
     display: DisplayKind | None = None
     journal: Path = Path(".agentmesh")
     no_journal: bool = False
+    no_content: bool = False
     seed: int | None = None
     rate: Annotated[tuple[str, ...], NoDecode] = ()
     cache: CacheMode = "off"

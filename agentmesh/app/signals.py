@@ -38,6 +38,10 @@ class Signals:
         self.exit_code = self.exit_code or (TERMINATED if number == signal.SIGTERM else INTERRUPTED)
         if self._run is None:
             raise KeyboardInterrupt
+        if self._run.over.is_set():  # its journal is being closed: what is left takes a moment
+            if again:
+                raise KeyboardInterrupt
+            return
         if again:
             self._run.cut()
             return

@@ -27,6 +27,7 @@ from .options import (
     CacheOption,
     DisplayOption,
     JournalOption,
+    NoContentFlag,
     NoJournalFlag,
     OutputOption,
     ProviderFileOption,
@@ -66,6 +67,7 @@ def run_command(
     rate: RateOption = None,
     journal: JournalOption = None,
     no_journal: NoJournalFlag = False,
+    no_content: NoContentFlag = False,
     display: DisplayOption = None,
     output: OutputOption = None,
     seed: SeedOption = None,
@@ -84,7 +86,7 @@ def run_command(
     """
     options = Options.load(
         provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
-        cache=cache, record=record, replay=replay,
+        cache=cache, record=record, replay=replay, no_content=no_content,
     )  # fmt: skip
     if output is not None:
         _check_output(output)
@@ -168,7 +170,9 @@ async def _run(
     begun: list[Run] = []
     folder = options.journal_folder
     cache = recorded.cache(options)
-    async with Mesh(catalog=catalog, journal=folder, seed=options.seed, cache=cache) as mesh:
+    async with Mesh(
+        catalog=catalog, journal=folder, seed=options.seed, cache=cache, content=not options.no_content
+    ) as mesh:
         display = open_display(
             options.display, lanes=mesh.statistics, budget_usd=budget, journal=folder is not None,
             waiting_for_budget=lambda: sum(run.budget.statistics().waiting for run in begun if run.budget is not None),
@@ -241,7 +245,8 @@ def _show_summary(
             outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,
             unfinished=result.unfinished,
             simulated=all(lane.simulated for lane in result.lanes), journal=options.journal_folder is not None,
-            left=result.left, bounds=budget_words(budget), spared=result.spared, saved_usd=result.saved_usd,
+            left=result.left, bounds=budget_words(budget), resumes=not options.no_content,
+            spared=result.spared, saved_usd=result.saved_usd,
             replayed=options.replay is not None,
         ),
         console,

@@ -45,7 +45,8 @@ class ResolvedModel:
     `name` is as people write it (`provider/model`), `model` as it goes over the wire. `limits` are (scope, limit), the
     scope being `account`, `pool:NAME` or `model`. `key_problem` says what is missing before calls can be sent (a key,
     a hole of the address, a variable of a header), `key_source` where the key was found. `listed` is false for a name
-    that is passed through by "*". Nothing that may be secret is in `repr`.
+    that is passed through by "*"; `secrets` are what headers have of the environment. Nothing that may be secret is in
+    `repr`.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ResolvedModel:
     provider: str
     model: str
     dialect: DialectName
-    base_url: str
+    base_url: str = field(repr=False)
     auth: Literal["bearer"] | AuthHeader | AuthQuery
     headers: Mapping[str, str] = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
@@ -72,6 +73,7 @@ class ResolvedModel:
     title: str
     file: str
     listed: bool
+    secrets: tuple[Secret, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -185,6 +187,7 @@ def resolve_endpoint(
         key=key, key_source=key_source, key_problem="; ".join(problems) or None, checked=spec.checked,
         simulate=entry.simulate.over(spec.simulate) if entry.simulate else spec.simulate,
         title=entry.title or spec.title or spec.provider, file=file.path, listed=model in spec.models,
+        secrets=_secrets(spec, around.environ),
     )  # fmt: skip
 
 
@@ -273,6 +276,12 @@ def _headers(spec: ProviderSpec, environ: Mapping[str, str]) -> tuple[dict[str, 
     ]
     filled = {name: _DOLLAR.sub(lambda m: environ.get(m[1], ""), value) for name, value in spec.headers.items()}
     return {name.lower(): value for name, value in filled.items()}, "; ".join(missing) or None
+
+
+def _secrets(spec: ProviderSpec, environ: Mapping[str, str]) -> tuple[Secret, ...]:
+    """What the headers have of the environment: it may be a key as well as the name of a team."""
+    named = {variable for value in spec.headers.values() for variable in _DOLLAR.findall(value)}
+    return tuple(Secret(environ[variable]) for variable in sorted(named) if environ.get(variable))
 
 
 def _key(spec: ProviderSpec, around: Surroundings) -> tuple[Secret | None, str | None, str | None]:

@@ -123,7 +123,7 @@ class Caller:
     says so, nothing new is sent, nor while `pause` is on. `share` is on whose behalf it waits in the lane.
 
     `known` are asked for an answer before a model is, `known_tools` for what a tool gave; `is_kept` says that somebody
-    may look for the answer later, `sample` which of several it is.
+    may look for the answer later, `sample` which of several it is; `grew` whether the task has started others.
     """
 
     address: str
@@ -147,6 +147,7 @@ class Caller:
     is_kept: bool = False
     sample: int | None = None
     known_tools: KnownTools | None = None
+    grew: Callable[[], bool] = lambda: False
 
     def key_of(self, request: Request) -> str | None:
         """What this request is found by, and the next one that is just the same by another key."""

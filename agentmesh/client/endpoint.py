@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from urllib.parse import quote_plus
 
 import anyio
 import httpx
@@ -33,12 +32,12 @@ from .fitting import fewer_tokens
 from .patience import Stop, is_bearable, pause
 from .pausing import Paused
 from .result import Result, cancelled, may_have_generated, to_retry
+from .secrets import Secrets
 from .transport import DEFAULT_TIMEOUTS, Timeouts, Transport, TransportFailed
 
 __all__ = ["DEFAULT_MAX_TOKENS", "Endpoint"]
 
 _BACKOFF_S, _BACKOFF_MAX_S, _MOST_DOUBLINGS = 0.5, 30.0, 6
-_SECRET = 6  # characters of a key from which on it is kept out of texts: a shorter one would be found in every word
 
 
 class Endpoint:
@@ -59,8 +58,7 @@ class Endpoint:
         self._row = _row(lane, model)
         self._said: set[tuple[str, str]] = set()  # what users know already
         self._waits_until = 0.0  # monotonic: of which a user knows
-        key = "" if model.key is None else model.key.reveal()
-        self._secrets = (key, quote_plus(key)) if len(key) >= _SECRET else ()
+        self._secrets = Secrets(model)
         if model.key_problem is not None:
             self._stop = Stop(ErrorInfo("auth", f"{model.name}: {model.key_problem}"))
 
@@ -198,8 +196,11 @@ class Endpoint:
                 caller.stopwatch.start()
             result = self._judged(await self._send(asking, ticket))
         except Exception as error:  # of a hook, of who takes the text, of the journal
-            info = ErrorInfo("internal", f"{type(error).__name__}: {error}")
-            result = Result(refusal=Refusal("fail", info), uncertain=True).without(self._secrets)
+            text = f"{type(error).__name__}: {error}"
+            info = ErrorInfo("internal", self._secrets.hide(text))
+            result = Result(refusal=Refusal("fail", info), uncertain=True)
+            if info.message != text:  # whoever hears of it shall not see what it quotes
+                raise CallFailed(info) from None
             raise
         finally:
             seconds = 0.0 if began is None else monotonic() - began
@@ -229,7 +230,7 @@ class Endpoint:
             nonlocal spoken
             assert reader is not None
             assert on_text is not None
-            for delta in reader.feed(data):
+            for delta in reader.feed(self._secrets.hide_bytes(data)):
                 spoken = True
                 on_text(delta.text)
 
@@ -238,12 +239,12 @@ class Endpoint:
                 self._url, asking.wire.body, headers=headers, timeouts=timeouts,
                 on_bytes=on_bytes if reader else None, on_sent=lambda: self.lane.sent(ticket),
             )  # fmt: skip
-            status = answer.status
+            status, body = answer.status, self._secrets.hide_bytes(answer.body)
             self._hear(answer.headers, ticket, caller)
             if not 200 <= status < 300:
-                refusal = self._dialect.read_refusal(status, answer.headers, answer.body, now=wall())
-                return Result(refusal=refusal, uncertain=may_have_generated(status, answer.body))
-            decoded = reader.close() if reader else self._dialect.decode(answer.body, quirks, model=model)
+                refusal = self._dialect.read_refusal(status, answer.headers, body, now=wall())
+                return Result(refusal=refusal, uncertain=may_have_generated(status, body))
+            decoded = reader.close() if reader else self._dialect.decode(body, quirks, model=model)
         except StreamRefused as error:
             return Result(refusal=error.refusal, uncertain=True, spoken=spoken)
         except MalformedReply as error:

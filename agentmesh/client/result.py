@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..catalog.prices import Prices
@@ -12,6 +11,7 @@ from ..errors import ErrorInfo, ErrorKind
 from ..messages import Reply
 from ..outcome import Usage
 from .budget import Reservation
+from .secrets import Secrets
 
 __all__ = ["Result", "cancelled", "may_have_generated", "to_retry"]
 
@@ -66,13 +66,11 @@ class Result:
         else:
             reservation.settle()
 
-    def without(self, secrets: Sequence[str]) -> Result:
+    def without(self, secrets: Secrets) -> Result:
         """The same, where a server or an exception has quoted one of these, without it."""
-        if self.refusal is None or not secrets:
+        if self.refusal is None:
             return self
-        message = self.refusal.error.message
-        for secret in secrets:
-            message = message.replace(secret, "[key]")
+        message = secrets.hide(self.refusal.error.message)
         return replace(self, refusal=replace(self.refusal, error=replace(self.refusal.error, message=message)))
 
 

@@ -9,6 +9,7 @@ What went wrong is told by whether bytes had left: *never sent* costs nothing, *
 
 from __future__ import annotations
 
+import re
 import ssl
 import urllib.request
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ class Timeouts:
 
 DEFAULT_TIMEOUTS = Timeouts()
 
+_USER = re.compile(r"://[^/\s@]+@")  # of a proxy's address, or of the provider's: it may have a password
 _SENT = "agentmesh.sent"  # an extension of a request: whom to tell when its first bytes leave
 
 
@@ -167,7 +169,7 @@ def _headers(host: bytes, headers: tuple[tuple[str, str], ...]) -> httpx.Headers
 
 def _failure(error: Exception, progress: str) -> TransportFailed | None:
     """The one place where foreign errors become ours; None for what is no transport error."""
-    text = str(error) or type(error).__name__
+    text = _USER.sub("://[key]@", str(error)) or type(error).__name__
     match error:
         case httpx.ConnectTimeout():
             return TransportFailed(f"no connection in time: {text}", sent=False, timeout=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from ..outcome import Address, Outcome
 
-__all__ = ["FINAL", "Collection", "Keeper", "Node", "OrderKey", "Require"]
+__all__ = ["FINAL", "Collection", "Node", "OrderKey", "Require"]
 
 OrderKey = tuple[float, float, int]
 """(-priority, -longest remaining path, age): one order from the graph to the lane; smaller goes first."""
@@ -50,24 +49,20 @@ class Require:
         return "any" if self.share == 0 and self.at_least_one else f"{self.share:.0%}"
 
 
-class Keeper(Protocol):
-    """The one through whom a task's value is read: the graph leaves it to him, and with him it goes."""
-
-    kept: Outcome | None
-
-
 class Node:
     """One task as a record: under 700 bytes beside its payload, so that hundreds of thousands can wait.
 
     `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
     its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
-    `recalled` says that its outcome was found and not performed. `outcome` is without its value once the `keeper` has
-    that, or nobody can read it any more: a run of many long answers is not to need their size in memory.
+    `recalled` says that its outcome is what an earlier process found, `grew` that it has put tasks into the graph while
+    it was performed. `outcome` is without its value once nobody can read that any more: a run of many long answers is
+    not to need their size in memory. `handles` counts those through whom it is read; None says that it is read
+    otherwise.
     """
 
     __slots__ = (
-        "address", "collections", "dependents", "history", "id", "keeper", "lane", "missing", "needs", "outcome",
-        "path", "payload", "priority", "recalled", "requires", "share", "state",
+        "address", "collections", "dependents", "grew", "handles", "history", "id", "lane", "missing", "needs",
+        "outcome", "path", "payload", "priority", "recalled", "requires", "share", "state",
     )  # fmt: skip
 
     def __init__(
@@ -89,7 +84,8 @@ class Node:
         self.collections: tuple[Collection, ...] = ()
         self.outcome: Outcome | None = None
         self.recalled = False
-        self.keeper: weakref.ref[Keeper] | None = None
+        self.handles: int | None = None
+        self.grew = False
 
     def __repr__(self) -> str:
         return f"<Node {self.address} {self.state}>"
@@ -102,17 +98,18 @@ class Node:
     def ended(self) -> bool:
         return self.state in FINAL
 
-    def keep_for(self, keeper: Keeper) -> None:
-        """From its end on the value is the keeper's, of whom there is one at most."""
-        self.keeper = weakref.ref(keeper)
-        if self.ended:
-            self.hand_over()
+    def take(self) -> None:
+        """One more handle: the value is there as long as one of them is."""
+        self.handles = (self.handles or 0) + 1
 
-    def hand_over(self) -> None:
-        """It has ended, and everybody was told: leave the outcome to the keeper, if it was to have one."""
-        if self.keeper is not None:
-            if (keeper := self.keeper()) is not None:
-                keeper.kept = self.outcome
+    def drop(self) -> None:
+        """One handle fewer."""
+        self.handles = (self.handles or 0) - 1
+        self.let_go_unread()
+
+    def let_go_unread(self) -> None:
+        """Let the value go if it was to be read through handles, and none is left."""
+        if self.handles == 0:
             self.let_go()
 
     def let_go(self) -> None:

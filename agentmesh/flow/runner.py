@@ -88,6 +88,8 @@ class Runner:
         collection: Collection | None = None,
     ) -> Node:  # fmt: skip
         """Put a task in the graph; it starts as soon as its inputs and its lane allow. Never waits."""
+        if (task := self._task_here()) is not None:
+            task.grew = True
         node, instructions = self.state.add(
             address, payload, lane=lane, priority=priority, path=path, share=share,
             needs=needs, requires=requires, collection=collection,
@@ -188,7 +190,7 @@ class Runner:
         for collection in node.collections:
             for item in collection.on_item:
                 item(node)
-        node.hand_over()
+        node.let_go_unread()
 
     def withdraw(self, node: Node, reason: str) -> None:
         """End a task as cancelled if it has not begun; one that has is only noted in `unwanted`."""
@@ -217,8 +219,8 @@ class Runner:
     @contextmanager
     def _aside(self, node: Node) -> Iterator[None]:
         """While a task awaits another one it is not live: its lane has room for one more."""
-        runner, task = _performed.get() or (None, None)
-        if runner is not self or task is None or task.state != "running" or node.ended:
+        task = self._task_here()
+        if task is None or node.ended:
             yield
             return
         if self._waits_for(node, task):
@@ -237,6 +239,11 @@ class Runner:
             if not awaited.total():
                 self._backlog(task).begin(task)
                 del self._awaits[task]
+
+    def _task_here(self) -> Node | None:
+        """The task within which this code runs, while it is being performed."""
+        runner, task = _performed.get() or (None, None)
+        return task if runner is self and task is not None and task.state == "running" else None
 
     def _waits_for(self, node: Node, other: Node) -> bool:
         """Whether a task cannot end before another one has, by its dependencies or by what it awaits."""

@@ -30,12 +30,12 @@ __all__ = ["CACHE_FILE", "CacheFile", "Cached", "Entry", "Wanted", "cache_key", 
 CACHE_FILE = "cache.db"
 _REQUEST_BYTES, _ADDRESS_BYTES = 16, 8  # of hashes: two of 10^9 requests share one with a chance of 10^-21
 _APPLICATION, _VERSION = 0x616D6361, 1
+_TOGETHER = 200  # lookups in one statement
 _BUSY_S = 10.0  # another process has written by then
 _TABLE = """
 CREATE TABLE IF NOT EXISTS reply (
     key BLOB PRIMARY KEY, run TEXT NOT NULL, at REAL NOT NULL, usd REAL, body BLOB NOT NULL
 )"""
-_EXACT = "SELECT usd, body FROM reply WHERE key = ? AND run != ?"
 _FIRST = "SELECT usd, body FROM reply WHERE key >= ? AND key <= ? AND run != ? ORDER BY key LIMIT 1"
 
 
@@ -118,18 +118,34 @@ class CacheFile:
     def find(self, wanted: Sequence[Wanted]) -> list[Cached | None]:
         """The reply to each, where there is one. Raises UserError when the file cannot be read."""
         try:
-            rows = [self._find(one) for one in wanted]
+            exact = self._exact([one.key for one in wanted])
+            rows = [
+                row[1:] if (row := exact.get(one.key)) is not None and row[0] != one.run else self._first(one)
+                for one in wanted
+            ]
         except sqlite3.Error as error:
             raise _unusable(self.path, str(error)) from error
         return [None if row is None else self._read(*row) for row in rows]
 
-    def _find(self, wanted: Wanted) -> tuple[float | None, bytes] | None:
-        key, run = wanted.key, wanted.run
-        request = key[:_REQUEST_BYTES]
+    def _exact(self, keys: Sequence[bytes]) -> dict[bytes, tuple[str, float | None, bytes]]:
+        """Run, price and body of the entries with these very keys.
+
+        Each step of each statement has to win the interpreter back from a busy event loop, so there are few statements.
+        """
+        found: dict[bytes, tuple[str, float | None, bytes]] = {}
+        for at in range(0, len(keys), _TOGETHER):
+            some = keys[at : at + _TOGETHER]
+            marks = ", ".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT key, run, usd, body FROM reply WHERE key IN ({marks})", some)  # noqa: S608 - only marks
+            found.update((key, (run, usd, body)) for key, run, usd, body in rows.fetchall())
+        return found
+
+    def _first(self, wanted: Wanted) -> tuple[float | None, bytes] | None:
+        """An entry of the same request that was asked elsewhere."""
+        request = wanted.key[:_REQUEST_BYTES]
         span = request + bytes(_ADDRESS_BYTES), request + b"\xff" * _ADDRESS_BYTES
-        execute = self._connection.execute
-        row: Any = execute(_EXACT, (key, run)).fetchone() or execute(_FIRST, (*span, run)).fetchone()
-        return row  # type: ignore[no-any-return]  # as the table has it
+        row: tuple[float | None, bytes] | None = self._connection.execute(_FIRST, (*span, wanted.run)).fetchone()
+        return row
 
     def _read(self, usd: float | None, body: bytes) -> Cached | None:
         try:

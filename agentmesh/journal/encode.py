@@ -20,6 +20,7 @@ from ..events import (
     CallSpared,
     CollectionClosed,
     Event,
+    LaneFrozen,
     MatchEnded,
     RunResumed,
     RunStarted,
@@ -39,7 +40,9 @@ KIND_NUMBERS = MappingProxyType({kind: number for number, kind in enumerate(EVEN
 _PLAIN, _ZSTD = 0, 1
 _COMPRESS_FROM = 1000  # bytes; below it zstd saves little and a page holds several rows anyway
 _LEFT_OUT = "(left out: this run keeps no content)"
-_QUOTING_KINDS = frozenset({"bad_request", "invalid_output", "truncated", "refused", "filtered", "tool", "internal"})
+_OWN_KINDS = frozenset({"budget", "dependency", "cancelled", "timeout", "connection", "rate", "quota", "auth"})
+"""Errors that are of no request's content: our own words, or what a provider says of limits and keys."""
+_QUOTING_OPTIONS = frozenset({"system"})
 _DEEPEST = 100
 
 
@@ -97,11 +100,13 @@ def without_content(event: Event) -> Event:
     """The event without prompts, replies, inputs and values, and without error texts that may quote them."""
     match event:
         case RunStarted():
-            return replace(event, inputs={}, spec=None, content=False)
+            said = event.options.items()
+            options = {name: value for name, value in said if value is None or name not in _QUOTING_OPTIONS}
+            return replace(event, inputs={}, spec=None, options=options, content=False)
         case RunResumed():
             return replace(event, spec=None)
         case ToolEnded():
-            return replace(event, arguments="", result="")
+            return replace(event, call_id="", arguments="", result="")
         case CallIntent():
             return replace(event, request=None)
         case CallEnded():
@@ -112,7 +117,10 @@ def without_content(event: Event) -> Event:
             return replace(event, error=_quotes_nothing(event.error))
         case TaskEnded(outcome=outcome):
             bare = replace(outcome, item=None, value=None, error=_quotes_nothing(outcome.error))
-            return replace(event, outcome=bare)
+            # Without its hash nobody takes the value that is not there for the answer.
+            return replace(event, outcome=bare, asked=None if outcome.ok else event.asked)
+        case LaneFrozen():
+            return replace(event, reason=_LEFT_OUT)
         case StandingsChanged():
             return replace(event, top=tuple(replace(standing, item=None) for standing in event.top))
         case _:
@@ -120,7 +128,7 @@ def without_content(event: Event) -> Event:
 
 
 def _quotes_nothing(error: ErrorInfo | None) -> ErrorInfo | None:
-    return replace(error, message=_LEFT_OUT) if error is not None and error.kind in _QUOTING_KINDS else error
+    return replace(error, message=_LEFT_OUT) if error is not None and error.kind not in _OWN_KINDS else error
 
 
 def _task_of(event: Event) -> str | None:

@@ -25,6 +25,7 @@ from ..events import (
     TaskEnded,
     TaskReopened,
     ToolEnded,
+    as_recorded,
 )
 from ..outcome import Address, Outcome, Usage
 from .read import RunFile
@@ -164,11 +165,18 @@ class Past:
         if ended is None or asked is None or ended.asked != asked:
             return None
         outcome = ended.outcome
-        if outcome.state == "cancelled" or (outcome.ok and not self.started.content):
+        if outcome.state == "cancelled":
             return None
         if outcome.error is not None and not outcome.ok and self._failed:
             return None
         return outcome
+
+    def ended_so(self, outcome: Outcome, *, asked: str | None) -> bool:
+        """Whether a task that was performed again has come to just what it came to before."""
+        before = self._ended.get(str(outcome.address))
+        if before is None or not (outcome.ok and before.outcome.ok and self.started.content) or before.asked != asked:
+            return False
+        return bool(as_recorded(outcome.value) == before.outcome.value)
 
     def knows(self, event: Event, *, recalled: bool = False) -> bool:
         """Whether an event is recorded already; `recalled` says that a task's end was taken from here."""
@@ -191,14 +199,25 @@ class Past:
         before = self._ended.pop(address, None)
         return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
 
-    def matches_of(self, task: str) -> Sequence[MatchEnded]:
-        """The matches of a tournament that have ended, in their order."""
-        return tuple(self._matches.get(task, {}).values())
+    def asked_under(self, address: str) -> Sequence[str]:
+        """What follows an address and `/` in the addresses of calls under it, in the order in which they began."""
+        start = f"{address}/"
+        return tuple(one.removeprefix(start) for one in self._records if one.startswith(start))
 
     @property
     def finished(self) -> int:
         """How many tasks have ended, other than by being cut short."""
         return sum(ended.outcome.state != "cancelled" for ended in self._ended.values())
+
+    @property
+    def forgotten(self) -> tuple[int, int]:
+        """Tasks whose answer was not kept, and how many calls that had taken: where it is needed, it is asked again."""
+        found = [
+            one.outcome.usage.calls
+            for one in self._ended.values()
+            if one.outcome.ok and one.asked is None and not self.started.content
+        ]
+        return len(found), sum(found)
 
     # --- calls
 
@@ -223,7 +242,7 @@ class Past:
                     key = keys.get((event.call, event.attempt))
                     if key is not None and reply is not None:
                         found.replies[key] = event
-                case ToolEnded():
+                case ToolEnded(grew=False) if event.arguments or event.result:  # else it kept no content
                     found.tools[event.call_id, event.name, event.arguments] = event
         return found
 

@@ -279,7 +279,8 @@ def save_memory(path: Path, memory: LaneMemory, *, wall: float) -> str | None:
     version has written stays as it is.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         with _locked(path):
             try:
                 kept = parse_memory(_read(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,10 +14,19 @@ from ..agents.agent import Agent, Call, Handle
 from ..agents.output import OutputType
 from ..agents.tools import return_type
 from ..data import plain
+from ..events import as_recorded
 from ..messages import digest
 from .task import Task
 
-__all__ = ["asked_of", "describe_agent", "describe_function", "is_restorable", "reviver_of", "type_adapter"]
+__all__ = [
+    "asked_of",
+    "comes_back",
+    "describe_agent",
+    "describe_function",
+    "is_restorable",
+    "reviver_of",
+    "type_adapter",
+]
 
 _LENGTH = 16  # hex digits
 
@@ -52,10 +62,16 @@ def describe_agent(agent: Agent[Any]) -> dict[str, Any]:
 
 
 def describe_function(function: Callable[..., Any] | None) -> str:
-    """A function by where it is found. Raises TypeError for one that is bound to something else's data."""
-    if isinstance(function, functools.partial) or getattr(function, "__closure__", None):
+    """A function by where it is found.
+
+    Raises TypeError for one that has no name of its own, or is bound to something else's data.
+    """
+    name = getattr(function, "__qualname__", "<lambda>")
+    bound = getattr(function, "__self__", None)
+    alone = bound is None or isinstance(bound, ModuleType)
+    if not alone or name.endswith("<lambda>") or getattr(function, "__closure__", None):
         raise TypeError("what this function does depends on more than its name")
-    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+    return f"{getattr(function, '__module__', '')}:{name}"
 
 
 def _data(value: Any) -> Any:
@@ -94,6 +110,16 @@ def type_adapter(kind: Any) -> TypeAdapter[Any] | None:
     except Exception:  # noqa: BLE001 - pydantic, or the type itself: it is told where it matters, see is_restorable
         return None
     return adapter
+
+
+def comes_back(value: Any, revive: Callable[[Any], Any] | None) -> bool:
+    """Whether a function's result will be the same when it is read from its record."""
+    if is_restorable(value):
+        return True
+    try:
+        return revive is not None and bool(revive(as_recorded(value)) == value)
+    except ValueError:
+        return False
 
 
 def is_restorable(value: Any) -> bool:

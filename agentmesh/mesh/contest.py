@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +63,7 @@ class Matches:
         self._last_error: ErrorInfo | None = None
         self._over: Exception | None = None
         self._told_at = -math.inf
-        self._begun: list[tuple[str, str]] = []  # pairs that an earlier process, or a recording, has let play
+        self._begun: list[tuple[str, str]] = []  # for each meeting before, or in a recording, its pair
         self._follows = False  # only those are played, so that a recorded tournament comes out as it did
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class Matches:
         """
         criteria = self._criteria if isinstance(self._criteria, str) else self._criteria()
         if job.run.past is not None:
-            self._begun = [(one.first, one.second) for one in job.run.past.matches_of(job.node.address.task)]
+            self._begun = _meetings(job.run.past.asked_under(str(job.node.address)))
         for known in job.run.known:
             if isinstance(known, KnownMatches) and (pairs := known.matches(str(job.node.address))):
                 self._begun, self._follows = list(pairs), True
@@ -132,7 +132,7 @@ class Matches:
             while self._over is None:
                 self._let_join(job)
                 while not self._tournament.finished and self.statistics().in_flight < self._width():
-                    match = self._again() or (None if self._follows else self._tournament.next_match())
+                    match = self._again() or (None if self._follows else self._next())
                     if match is None:
                         break
                     group.start_soon(self._play, match, job, criteria)
@@ -144,7 +144,7 @@ class Matches:
                 await self._changed.wait()
 
     def _again(self) -> Match | None:
-        """A match that was played before, whose verdict need not be asked for: so none of those paid for is lost."""
+        """A match that was begun before, so that no verdict that was paid for is lost."""
         pair = self._playable()
         if pair is None or (self._follows and not self._all_arrived):
             return None
@@ -164,6 +164,14 @@ class Matches:
             return False
         self._tournament.complete_entrants()
         return True
+
+    def _next(self) -> Match | None:
+        """Another match, unless all that are left are those begun before, whose entrants are still to come."""
+        now = self.statistics()
+        taken = now.matches + now.failed + now.in_flight + len(self._begun)
+        if self._begun and not now.complete and now.limit is not None and taken >= now.limit:
+            return None
+        return self._tournament.next_match()
 
     def _let_join(self, job: Job) -> None:
         """Those who have appeared take part from now on; that there is a field, and its limit, is told at once."""
@@ -232,6 +240,16 @@ class Matches:
         """Wake who waits for a change."""
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _meetings(begun: Iterable[str]) -> list[tuple[str, str]]:
+    """Each pair as often as it has met, from `FIRST+SECOND/NUMBER` of matches: one that is missing was not sent yet."""
+    met: dict[tuple[str, str], int] = {}
+    for match in begun:
+        pair, _, number = match.rpartition("/")
+        first, _, second = pair.partition("+")
+        met[first, second] = max(met.get((first, second), 0), int(number) + 1)
+    return [pair for pair, times in met.items() for _ in range(times)]
 
 
 def _as_judge(agent: Agent[Any]) -> Agent[Any]:

@@ -182,7 +182,7 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
         timeout=work.attempt_timeout, stopwatch=None if work.timeout is None else Stopwatch(work.timeout),
         tally=counted, halted=lambda: run.halted() or node in run.runner.unwanted,
         pause=run.pause, share=run.share_of(work), known=run.known, is_kept=run.is_kept, sample=node.address.sample,
-        known_tools=run.recall,
+        known_tools=run.recall, grew=lambda: node.grew,
     )  # fmt: skip
 
     async def ask(model: str, prompt: str) -> str:

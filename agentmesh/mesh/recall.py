@@ -149,8 +149,13 @@ def _notices(past: Past, changes: Sequence[str]) -> list[str]:
         texts[0] += f"; {calls} in flight, may have been paid, and {what}"
     if changes:
         texts.append(f"the workflow has changed since: {', '.join(changes)}; what asks the same is not asked again")
-    if not past.started.content and tasks:
-        texts.append("this run keeps no content: what has ended is asked again where its answer is needed")
+    forgotten, calls_again = past.forgotten
+    if forgotten:
+        what = "1 task is" if forgotten == 1 else f"{forgotten:,} tasks are"
+        took = "1 call" if calls_again == 1 else f"{calls_again:,} calls"
+        texts.append(
+            f"this run keeps no content: {what} done again, which took {took} before, since no answer was kept"
+        )
     return texts
 
 

@@ -31,6 +31,7 @@ from ..limits.queue import Share
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
+from .asked import comes_back
 from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
 from .carrying import Carrying
 from .perform import on_failure_of, perform, work_of
@@ -250,12 +251,14 @@ class Run:
         return self._shares[key]
 
     async def _perform(self, node: Node) -> Outcome | None:
-        return await perform(self, node)
+        outcome = await perform(self, node)
+        if outcome is not None and self.past is not None and self.past.ended_so(outcome, asked=_asked(node, outcome)):
+            node.recalled = True  # what depends on it need not be performed again
+        return outcome
 
     def _on_ended(self, node: Node) -> None:
-        outcome, work = node.outcome, node.payload
-        assert outcome is not None
-        self.record.end(outcome, asked=None if work is None else work.asked, recalled=node.recalled)
+        assert node.outcome is not None
+        self.record.end(node.outcome, asked=_asked(node, node.outcome), recalled=node.recalled)
 
     # --- going on
 
@@ -356,6 +359,18 @@ class Run:
         if self.record.broken is None:
             self.record.emit(ended)
         return ended
+
+
+def _asked(node: Node, outcome: Outcome) -> str | None:
+    """What a later process finds a task's end by; None where it has to be performed again.
+
+    That is one that has started others, which are to be started again, and one whose value cannot be read again.
+    """
+    work: Work | None = node.payload
+    if work is None or node.grew:
+        return None
+    lost = outcome.ok and not work.is_call and not comes_back(outcome.value, work.revive)
+    return None if lost else work.asked
 
 
 def _within_reason(weight: float) -> float:

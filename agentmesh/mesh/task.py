@@ -24,13 +24,15 @@ class Task(Handle, Generic[T_co]):
     The value lives as long as its handle, and calls that it was given to hold that until they have ended.
     """
 
-    __slots__ = ("__weakref__", "_node", "_run", "kept")
+    __slots__ = ("_node", "_run")
 
     def __init__(self, run: Run, node: Node) -> None:
         self._run = run
         self._node = node
-        self.kept: Outcome | None = None
-        node.keep_for(self)
+        node.take()
+
+    def __del__(self) -> None:
+        self._node.drop()
 
     def __repr__(self) -> str:
         return f"<Task {self._node.address} {self._node.state}>"
@@ -48,7 +50,7 @@ class Task(Handle, Generic[T_co]):
     @property
     def settled(self) -> Outcome | None:
         """How it ended, if it has."""
-        return self._node.outcome if self.kept is None else self.kept
+        return self._node.outcome
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._value().__await__()
@@ -66,7 +68,7 @@ class Task(Handle, Generic[T_co]):
         """
         outcome = await self._run.runner.wait_ended(self._node)
         if outcome is not None:
-            return self.settled or outcome
+            return outcome
         address, reason = self.address, self._run.reason or "the run ended before this task"
         error = ErrorInfo("budget" if self._run.status == "stopped" else "cancelled", reason)
         return Outcome(address.task, address.key, address.sample, state="cancelled", error=error)

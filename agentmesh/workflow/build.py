@@ -16,6 +16,7 @@ from ..mesh.work import Job, Work
 from ..outcome import Address
 from ..template import Expression, TemplateProblem
 from .expand import Element, Expansion
+from .lasting import lasting_tasks
 from .plan import Source, TaskPlan, Workflow
 from .tasks import TaskState
 from .views import Item, Scoped, SoFarView, TasksView
@@ -37,7 +38,8 @@ class Build:
     def build(self) -> None:
         """Put the whole workflow into the graph; collections go on growing while the run runs."""
         plans = [plan for plan in self.workflow.tasks.values() if not plan.is_fallback]
-        self.tasks.update((plan.name, TaskState(self.run, plan)) for plan in plans)
+        lasting = lasting_tasks(self.workflow)
+        self.tasks.update((one.name, TaskState(self.run, one, lasting=one.name in lasting)) for one in plans)
         for plan in plans:
             if plan.is_collection:
                 self._when_ended(plan.before, functools.partial(self._expand, plan))
@@ -46,6 +48,8 @@ class Build:
             else:
                 work = self._works.of(plan, Scoped())
                 self.tasks[plan.name].set_node(self._add(plan, Address(plan.name), work=work, lane=self._lane(plan)))
+        for state in self.tasks.values():
+            state.built()
 
     def scope(self, item: Scoped | None = None) -> dict[str, Any]:
         """What the texts and expressions of an item see; without one, what those of the workflow's outputs do."""

@@ -176,10 +176,10 @@ class Names:
             return {(ref.root,)}
         if ref.root in ("inputs", "tasks"):
             what, words = ("input", [*self._inputs]) if ref.root == "inputs" else ("task", [*self._tasks])
-            if not ref.path:
+            if not ref.path and ref.root == "inputs":
                 return set()
-            word = ref.path[0].removeprefix('["').removesuffix('"]')
-            if word == ELEMENT:
+            word = ref.path[0].removeprefix('["').removesuffix('"]') if ref.path else ELEMENT
+            if word == ELEMENT:  # who could be meant is neither waited for nor kept
                 self._tell(use, ref.line, f"{ref.root} are named one by one", f"write {ref.root}.name", "", ())
                 return {(ref.root, ELEMENT)}
             if word not in words:

@@ -22,11 +22,14 @@ __all__ = ["TaskState"]
 class TaskState:
     """One task of a workflow in one run: a single node, or a collection that grows until it is closed.
 
-    A tournament has its `matches` and, by key, what each of its `entrants` sees.
+    A tournament has its `matches` and, by key, what each of its `entrants` sees. The values of a `lasting` task are
+    kept to the end of the run.
     """
 
-    def __init__(self, run: Run, plan: TaskPlan) -> None:
+    def __init__(self, run: Run, plan: TaskPlan, *, lasting: bool) -> None:
         self.plan = plan
+        self._lasting = lasting
+        self._built = False
         self.items: list[Item] = []
         self.keys = Keys()
         self.node: Node | None = None
@@ -65,7 +68,10 @@ class TaskState:
 
     def add(self, node: Node, item: Scoped) -> None:
         """An item has entered the graph."""
-        entered = Item(node, item.position, item.names, item.chain)
+        holds = 1 if self._built else 2
+        entered = Item(node, item.position, item.names, item.chain, lasting=self._lasting, holds=holds)
+        for above in entered.chain.values():
+            above.holds += 1
         self.items.append(entered)
         self._not_told[node] = entered
         self._by_key.setdefault(node.address.key or "", []).append(entered)
@@ -73,6 +79,12 @@ class TaskState:
             tell(entered)
         if node.ended:
             self._tell_item_ended(node)
+
+    def built(self) -> None:
+        """All who want to hear of items are listening: those that nobody has taken up by now, nobody will."""
+        self._built = True
+        for item in self.items:
+            item.release()
 
     def close(self) -> None:
         """The last item is in the graph."""
@@ -106,6 +118,9 @@ class TaskState:
         if item is not None:  # else it ended while it was being added: `add` tells, or has told
             for tell in tuple(self._on_item_end):
                 tell(item)
+            item.release()
+            for above in item.chain.values():
+                above.release()
 
     def when_ended(self, tell: Callable[[], None]) -> None:
         """Hear of the task's end, at once if it has ended."""

@@ -44,12 +44,25 @@ class Scoped:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """One item of a task in the graph, with what it sees; the items over it see it in their chain."""
+    """One item of a task in the graph, with what it sees; the items over it see it in their chain.
+
+    `holds` counts who may still read it: itself until it has ended, the items over it until these have. With the last
+    of them its value goes, unless it is of a task that is `lasting`.
+    """
 
     node: Node
     position: tuple[int, ...]
     names: Mapping[str, Any]
     chain: Mapping[str, Item] = field(default_factory=dict)
+    lasting: bool = True
+    holds: int = 1
+
+    def release(self) -> None:
+        """One fewer may read it."""
+        self.holds -= 1
+        if not self.holds and not self.lasting:
+            self.node.let_go()
+            self.names = {}
 
     @property
     def value(self) -> Any:

@@ -74,6 +74,8 @@ TASKS = [
     ("  a: {agent: writer, prompt: '{{ tasks.b }} {{ tasks }} {{ tasks[inputs.goal] }}'}",
      ["13:30: tasks.a.prompt: tasks are named one by one (write tasks.name)",
       "13:30: tasks.a.prompt: there is no task 'b' (there are a)"]),
+    ("  a: {agent: writer, prompt: '{{ tasks | length }}'}",
+     ["13:30: tasks.a.prompt: tasks are named one by one (write tasks.name)"]),
     ("  a: {agent: writer, prompt: '{{ inputs.goal | uper }}'}",
      ["13:30: tasks.a.prompt: there is no filter 'uper' (did you mean 'upper'?)"]),
     ("  a: {agent: writer, prompt: '{{ inputs.goal.upper() }}'}",

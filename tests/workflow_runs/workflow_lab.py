@@ -168,7 +168,7 @@ class Ran:
 async def run(
     text: str, *, script: Script = plain_script, inputs: Mapping[str, Any] | None = None, models: Sequence[str] = (),
     head: str = HEAD, seed: int | None = None, provider: str = PROVIDER, on_run: Callable[[Run], None] | None = None,
-    journal: Path | None = None,
+    journal: Path | None = None, resume: bool = False,
 ) -> Ran:  # fmt: skip
     """Check and run a workflow that stands in the working directory; `text` follows the head."""
     Path("workflow.yaml").write_text(head + dedent(text))
@@ -180,5 +180,5 @@ async def run(
     scripted = ScriptedProvider(script)
     ran = Ran(None, scripted.asked)  # type: ignore[arg-type]  # it is there before anybody looks
     async with open_mesh(catalog=catalog, http=scripted, journal=journal) as mesh:
-        ran.result = await run_workflow(mesh, workflow, seed=seed, watchers=[ran.note], on_run=on_run)
+        ran.result = await run_workflow(mesh, workflow, seed=seed, watchers=[ran.note], on_run=on_run, resume=resume)
     return ran
