@@ -15,6 +15,8 @@ _SHORT = 40  # characters of a scalar that may stand for itself
 
 def encode_key(key: Any) -> str:
     """One key as addresses have it: characters beyond `[A-Za-z0-9._-]` are %-encoded."""
+    if type(key) is str and key.isascii() and key.isalnum():
+        return key
     return quote(str(key), safe="", errors="surrogatepass").replace("~", "%7E") or "%00"
 
 

@@ -170,8 +170,10 @@ class Reply:
 
 def digest(value: Any, *, length: int = 8) -> str:
     """The first `length` hex digits of SHA-256 over canonical JSON (sorted keys, no spaces) of a plain value."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+    return hashlib.sha256(_canonical(value).encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode
 
 
 _FIRST, _SECOND, _END = "=== First candidate ===", "=== Second candidate ===", "=== End of candidates ==="

@@ -107,3 +107,10 @@ class Outcome:
     @property
     def address(self) -> Address:
         return Address(self.task, self.key, self.sample)
+
+    def holding(self, *, item: Any, value: Any) -> Outcome:
+        """The same outcome with this item and value: `dataclasses.replace` would take three times as long."""
+        return Outcome(
+            self.task, self.key, self.sample, self.state, item, value, self.error, self.finish, self.model,
+            self.attempts, self.seconds, self.usage, self.usd,
+        )  # fmt: skip

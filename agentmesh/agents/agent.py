@@ -128,7 +128,7 @@ class Handle:
 
 def handles_in(value: Any) -> list[Handle]:
     """The handles in a value, also inside lists, tuples, sets and dicts, in their order."""
-    if isinstance(value, str):  # most data is text, and the questions below take longer
+    if isinstance(value, str | int | float):  # most data is text, and the questions below take longer
         return []
     if isinstance(value, Handle):
         return [value]

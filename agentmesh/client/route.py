@@ -189,7 +189,8 @@ class Route:
     @property
     def lane(self) -> str:
         """The backlog in which calls of this route wait: an account, or several that share the work (`a#1+a#2`)."""
-        return next((one for one in self.alternatives if not one.stopped), self.alternatives[0]).name
+        first, *others = self.alternatives
+        return next((one for one in self.alternatives if not one.stopped), first).name if others else first.name
 
     async def call(self, request: Request, caller: Caller, *, on_text: Callable[[str], None] | None = None) -> Reply:
         """The reply of the first alternative that can serve. Raises CallFailed with the last one's error.

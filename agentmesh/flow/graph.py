@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..outcome import Address, Outcome
@@ -115,12 +115,15 @@ class Node:
     def let_go(self) -> None:
         """Nobody will read the value here any more."""
         if self.outcome is not None and (self.outcome.value is not None or self.outcome.item is not None):
-            self.outcome = replace(self.outcome, value=None, item=None)
+            self.outcome = self.outcome.holding(item=None, value=None)
 
     @property
     def stands_on_recalled(self) -> bool:
         """Whether everything that it depends on was found, so that it would be asked what it was asked before."""
-        return all(need.recalled for need in self.needs) and all(group.recalled for group, _ in self.requires)
+        return not (
+            (self.needs and not all(need.recalled for need in self.needs))
+            or (self.requires and not all(group.recalled for group, _ in self.requires))
+        )
 
 
 class Collection:

@@ -129,6 +129,9 @@ class FlowState:
             if not group.complete:
                 node.missing += 1
                 group.dependents.append(node)
+        if not (needs or requires):  # as most are, where there are many
+            self._move(node, "ready")
+            return node, [Ready(node)]
         instructions: list[Instruction] = []
         self._lengthen(node, instructions)
         self._consequences(deque([(node, self._blocked_by(node))]), instructions)

@@ -178,20 +178,24 @@ class Past:
             return False
         return bool(as_recorded(outcome.value) == before.outcome.value)
 
-    def knows(self, event: Event, *, recalled: bool = False) -> bool:
-        """Whether an event is recorded already; `recalled` says that a task's end was taken from here."""
+    def has_added(self, address: str) -> bool:
+        """Whether it is recorded that there is a task at an address."""
+        return address in self._added
+
+    def has_ended(self, address: str, outcome: Outcome, *, recalled: bool) -> bool:
+        """Whether it is recorded that a task has ended like this; `recalled` says that its end was taken from here."""
+        before = self._ended.get(address)
+        same = before is not None and before.outcome.state == outcome.state
+        return same and (recalled or _is_consequence(outcome))
+
+    def knows(self, event: Event) -> bool:
+        """Whether another event is recorded already."""
         match event:
-            case TaskAdded():
-                return str(Address(event.task, event.key, event.sample)) in self._added
             case CollectionClosed():
                 return event.task in self._closed
             case MatchEnded(address=address):
                 before_it = self._matches.get(address.partition("/")[0], {}).get(address)
                 return before_it is not None and before_it.score == event.score
-            case TaskEnded(outcome=outcome):
-                before = self._ended.get(str(outcome.address))
-                same = before is not None and before.outcome.state == outcome.state
-                return same and (recalled or _is_consequence(outcome))
         return False
 
     def reopen(self, address: str, at: float) -> TaskReopened | None:

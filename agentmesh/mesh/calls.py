@@ -38,7 +38,7 @@ def _name_of(text: str) -> str:
 
 def is_template(prompt: str) -> bool:
     """Whether there is anything to fill in: what is not need not be compiled."""
-    return any(mark in prompt for mark in ("{{", "{%", "{#"))
+    return "{{" in prompt or "{%" in prompt or "{#" in prompt
 
 
 def check_prompt(call: Call[Any], task: str) -> None:
@@ -108,8 +108,13 @@ def retry_of(given: Retry | Mapping[str, Any] | int | None) -> Retry | None:
         raise UserError(f"retry={given!r}: {error}") from None
 
 
+_ANY = Require.of("any")
+
+
 def require_of(given: str | float) -> Require:
     """A require option. Raises UserError for what is none."""
+    if given == "any":  # what nobody has said otherwise
+        return _ANY
     try:
         return Require.of(given)
     except (TypeError, ValueError):

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from ..clock import wall
 from ..errors import UserError
-from ..events import CallEnded, CallIntent, CallSpared, Event, Notice, TaskEnded
+from ..events import CallEnded, CallIntent, CallSpared, Event, Notice, TaskAdded, TaskEnded
+from ..flow.graph import Node
 from ..journal import Journal, NullJournal
 from ..journal.past import Past
-from ..outcome import Outcome, Usage
+from ..outcome import Address, Outcome, Usage
 
 __all__ = ["Cost", "Record"]
 
@@ -88,16 +89,30 @@ class Record:
             self._last = self.journal.append(event)
         self._tell(event)
 
-    def end(self, outcome: Outcome, *, asked: str | None, recalled: bool) -> None:
+    def add(self, address: Address, *, lane: str | None, needs: Sequence[Node]) -> None:
+        """Take a new task. An event that is known, and that nobody looks on at, need not be made."""
+        known = self._past is not None and self._past.has_added(str(address))
+        if known and not self._watchers:
+            return
+        event = TaskAdded(
+            at=wall(), task=address.task, key=address.key, sample=address.sample, lane=lane,
+            needs=tuple([str(need.address) for need in needs]),
+        )  # fmt: skip
+        if not known:
+            self._last = self.journal.append(event)
+        self._tell(event)
+
+    def end(self, outcome: Outcome, *, address: str, asked: str | None, recalled: bool) -> None:
         """Take the end of a task: performed, or `recalled` from an earlier process."""
+        known = self._past is not None and self._past.has_ended(address, outcome, recalled=recalled)
+        if known and not self._watchers:
+            self._count(outcome)
+            return
         event = TaskEnded(at=wall(), outcome=outcome, asked=asked)
-        if self._past is not None:
-            if self._past.knows(event, recalled=recalled):
-                self._tell(event)
-                return
-            if (reopened := self._past.reopen(str(outcome.address), event.at)) is not None:
+        if not known:
+            if self._past is not None and (reopened := self._past.reopen(address, event.at)) is not None:
                 self._last = self.journal.append(reopened)
-        self._last = self.journal.append(event)
+            self._last = self.journal.append(event)
         self._tell(event)
 
     def show(self, event: Event) -> None:
@@ -139,8 +154,13 @@ class Record:
         await self.journal.durable(self._last, patient=patient)
 
     def _count(self, outcome: Outcome) -> None:
-        self.counts.setdefault(outcome.task, Counter())[outcome.state] += 1
-        if outcome.state != "cancelled" and (outcome.error is None or outcome.error.kind != "dependency"):
-            self.costs.setdefault(outcome.task, Cost()).count(outcome)
-        if outcome.error is not None and outcome.error.kind != "dependency" and outcome.state != "cancelled":
+        if (counts := self.counts.get(outcome.task)) is None:
+            counts = self.counts[outcome.task] = Counter()
+        counts[outcome.state] += 1
+        if outcome.state == "cancelled" or (outcome.error is not None and outcome.error.kind == "dependency"):
+            return
+        if (cost := self.costs.get(outcome.task)) is None:
+            cost = self.costs[outcome.task] = Cost()
+        cost.count(outcome)
+        if outcome.error is not None:
             self.failures.append(outcome)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -20,7 +19,7 @@ from ..client.known import Known
 from ..client.pausing import Pause
 from ..clock import monotonic, wall
 from ..errors import BudgetExceeded, UserError
-from ..events import Event, RunEnded, RunStatus, TaskAdded
+from ..events import Event, RunEnded, RunStatus
 from ..flow.graph import Collection, Node, Require
 from ..flow.runner import Runner
 from ..journal import Journal, NullJournal
@@ -87,6 +86,7 @@ class Run:
         self._group = group
         self._keys: dict[str, Keys] = {}
         self._shares: dict[tuple[str | None, float], Share] = {}  # of agents with a weight
+        self._priced: set[tuple[str, ...]] = set()  # models whose prices are known to be known
         self._began = monotonic()
         self._ended = False
         self.carrying = Carrying(identity, self.recall)
@@ -176,11 +176,12 @@ class Run:
 
     def check_prices(self, models: Sequence[str], budgets: Sequence[Budget]) -> None:
         """Raises UserError for a model of unknown price whose calls a budget in dollars would count."""
-        if not Budgets((*budgets, self.budget, self.mesh.budget)).bound_usd:
+        if (key := tuple(models)) in self._priced or not Budgets((*budgets, self.budget, self.mesh.budget)).bound_usd:
             return
         for endpoint in self.mesh.route(models).endpoints:
             if (problem := price_problem(endpoint.model)) is not None:
                 raise UserError(problem)
+        self._priced.add(key)
 
     def _check_own(self, *groups: Iterable[Task[Any]]) -> None:
         for handle in chain.from_iterable(groups):
@@ -197,12 +198,7 @@ class Run:
         self._check_place()
         if address in self.runner.state.nodes:
             raise UserError(f"the run {self.name} has a task {address} already: give this one another name")
-        self.record.emit(
-            TaskAdded(
-                at=wall(), task=address.task, key=address.key, sample=address.sample, lane=lane or None,
-                needs=tuple(str(need.address) for need in needs),
-            )
-        )  # fmt: skip
+        self.record.add(address, lane=lane or None, needs=needs)
         return self.runner.add(
             address, work, lane=lane, priority=priority, path=path, share=self.share_of(work).name, needs=needs,
             requires=requires, collection=collection,
@@ -257,8 +253,10 @@ class Run:
         return outcome
 
     def _on_ended(self, node: Node) -> None:
-        assert node.outcome is not None
-        self.record.end(node.outcome, asked=_asked(node, node.outcome), recalled=node.recalled)
+        outcome = node.outcome
+        assert outcome is not None
+        asked = _asked(node, outcome)
+        self.record.end(outcome, address=str(node.address), asked=asked, recalled=node.recalled)
 
     # --- going on
 
@@ -280,10 +278,10 @@ class Run:
             return None
         if outcome.ok and work.revive is not None:
             try:
-                outcome = replace(outcome, value=work.revive(outcome.value))
+                outcome = outcome.holding(item=outcome.item, value=work.revive(outcome.value))
             except ValueError:  # the type has changed since: it is performed again
                 return None
-        return outcome if work.item is None else replace(outcome, item=work.item)
+        return outcome if work.item is None else outcome.holding(item=work.item, value=outcome.value)
 
     def _room(self, lane: str) -> float:
         if lane == PYTHON_LANE:

@@ -110,7 +110,8 @@ class _Story:
                 self.added[f"{task}/{key}" if key else task] += 1
             case CallIntent(request=request, call=call, attempt=attempt, address=address):
                 assert request is not None
-                assert address not in self.states, f"{address} has ended, and asks again"
+                before = self.states.get(address, "cancelled")  # what was cut short has not finished
+                assert before == "cancelled", f"{address} was {before}, and asks again"
                 one = self.ids[call, attempt] = request_id(request.messages)
                 self.address_of[one] = address
                 self.intents[one] += 1
