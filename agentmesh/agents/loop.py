@@ -144,6 +144,7 @@ async def _perform_one(tools: dict[str, Tool], call: ToolCall, *, caller: Caller
             result=answer.text, is_error=answer.is_error, seconds=monotonic() - began, grew=caller.grew(),
         )
     )  # fmt: skip
+    await caller.durable()  # what it has done, it must not be asked to do again
     return answer
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from ..errors import ErrorInfo
+from ..errors import ErrorInfo, UserError
 from ..events import (
     CallEnded,
     CallIntent,
@@ -33,6 +33,7 @@ from .tally import Tally
 
 __all__ = ["Answers", "Past", "Spent"]
 
+_CUT_OFF = "the process ended while this call was in flight"
 _CALLS = (CallIntent, CallEnded, ToolEnded)
 
 
@@ -98,6 +99,8 @@ class Past:
         try:
             past = cls(file, file.tally(), failed=failed, fails_uncertain=fails_uncertain)
             past._read_ends()
+            if not past._begins:
+                raise UserError(f"run {past.run_id} ended before it had begun: there is nothing to go on with")
             past._read_skeleton()
         except BaseException:
             file.close()
@@ -242,17 +245,20 @@ class Past:
                     keys[event.call, event.attempt] = event.key
                     if event.key is not None and (event.call, event.attempt) in self._open:
                         found.uncertain.add(event.key)
-                case CallEnded(reply=reply):
+                case CallEnded(reply=reply, error=error):
                     key = keys.get((event.call, event.attempt))
                     if key is not None and reply is not None:
                         found.replies[key] = event
+                    elif key is not None and error is not None and error.message == _CUT_OFF:
+                        found.uncertain.add(key)
                 case ToolEnded(grew=False) if event.arguments or event.result:  # else it kept no content
                     found.tools[event.call_id, event.name, event.arguments] = event
+        found.uncertain -= found.replies.keys()
         return found
 
     def ends_of_uncertain(self, at: float) -> list[CallEnded]:
         """The calls that were in flight when the last process ended, as having ended: paid, as far as one can know."""
-        error = ErrorInfo("connection", "the process ended while this call was in flight", retryable=True)
+        error = ErrorInfo("connection", _CUT_OFF, retryable=True)
         return [
             CallEnded(
                 at=at, call=one.call, attempt=one.attempt, address=one.address, agent=one.agent, account=one.account,

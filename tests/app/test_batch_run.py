@@ -97,7 +97,9 @@ async def test_a_disk_that_refuses_ends_the_run(tmp_path: Path, monkeypatch: pyt
     enter = Answers.__enter__
 
     def with_full_disk(self: Answers) -> Answers:
-        enter(self)._file.close()
+        file = enter(self)._file
+        assert file is not None
+        file.close()
         monkeypatch.setattr(self, "_file", Full())
         return self
 
