@@ -87,6 +87,11 @@ class Alarm:
     def __repr__(self) -> str:
         return f"<Alarm at {self.at:g}>"
 
+    @property
+    def closed(self) -> bool:
+        """Whether it will ring no more."""
+        return self._closed
+
     def set(self, at: float) -> None:
         """Ring then, and not when it was to ring before; infinity: not at all. Once it is closed, it rings no more."""
         if self._closed:

@@ -6,9 +6,10 @@ groups and a fast one shorter waits. Everybody who waits in `durable` waits for 
 wakes once. Only one group is ever away, so the connection has one thread at a time.
 
 A commit costs CPU (0.5 ms and two thread switches, when little is going on), so there is none that nobody needs. A
-group is due at once when somebody waits in `durable`, or when it has grown large. What nobody waits for goes with the
-next commit, 0.1 s later at the latest; so does what is waited for with patience, 0.1 s after the last commit at the
-latest. Then calls that follow each other closely take one commit each, that of their intent.
+group is due at once when somebody waits in `durable`, or when it has grown large; where there are hundreds of commits a
+second, they keep 4 ms from each other, so that several calls share one. What nobody waits for goes with the next
+commit, 0.1 s later at the latest; so does what is waited for with patience, 0.1 s after the last commit at the latest.
+Then calls that follow each other closely take one commit each, that of their intent.
 
 A disk error ends it: the group that met it and all that wait are given up, and every waiter and the owner are told.
 """
@@ -36,6 +37,7 @@ __all__ = ["Journal", "JournalStatistics", "NullJournal"]
 _GROUP_RECORDS = 2000  # the most that one commit takes, so that no waiter waits for ever more
 _GROUP_BYTES = 1_000_000  # a group of this weight waits for nobody
 _LINGER_S = 0.1  # longer than from call to call at the rates where commits cost most, too short for anybody to notice
+_AT_ONCE, _APART_S = 10, 0.004  # so many commits that are waited for wait for nothing; then they keep their distance
 _ROOM_BYTES = 16_000_000  # pending above this: a disk that is slower than the run must slow the run
 _ROW_BYTES = 200  # what a row weighs beside its body, in memory
 _SUMMARY_SECONDS = 1.0  # between two summaries; a reader counts what came after the last one
@@ -82,7 +84,7 @@ class Journal:
         self._finishing = anyio.Lock()
         self._thread = Worker(f"journal {run_id}")
         self._alarm = Alarm(self._commit_due)
-        self._committed_at = -math.inf
+        self._committed_at = self._paced = -math.inf
         self._failure: str | None = None
         self._cause: BaseException | None = None
         self._owner_knows = False
@@ -172,7 +174,7 @@ class Journal:
             self._alarm.set(group.due)
             return
         self._alarm.set(math.inf)
-        self._committed_at = now
+        self._committed_at, self._paced = now, max(self._paced, now) + _APART_S
         self._thread.do(partial(self._commit, group.rows, self._summary_due(group)), then=self._committed)
         self._away = True
 
@@ -202,8 +204,14 @@ class Journal:
             group = next((group for group in self._groups if group.last >= number), None)
             if group is None:
                 raise AgentmeshError(f"run {self.run_id} has no record {number}; the last is {self._appended}")
-            self._hurry(group, at=self._committed_at + _LINGER_S if patient else -math.inf)
+            self._hurry(group, at=self._due_at(patient=patient))
             await group.finished.wait()
+
+    def _due_at(self, *, patient: bool) -> float:
+        """When somebody who waits may have a commit."""
+        if self._alarm.closed:  # later, nobody would think of it
+            return -math.inf
+        return self._committed_at + _LINGER_S if patient else self._paced - _AT_ONCE * _APART_S
 
     async def room(self) -> None:
         """Wait while more than 16 MB wait for the disk. Raises UserError when the disk refused."""

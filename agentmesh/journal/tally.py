@@ -83,7 +83,7 @@ class Tally:
             case CallIntent():
                 self.call = max(self.call, event.call)
             case CallEnded():
-                self._note(self.usage + event.usage)
+                self._use(event.usage)
                 self.usd += event.usd or 0.0
                 self.spent_usd += event.paid_usd
                 self.spent_tokens += event.paid_tokens
@@ -112,6 +112,20 @@ class Tally:
                     self.usd, self.unpriced = event.usd, 0
             case _:
                 pass
+
+    def _use(self, used: Usage) -> None:
+        """Add up in place, since it is done for every call."""
+        self.calls += used.calls
+        self.pushed_back += used.pushed_back
+        self.uncertain += used.uncertain
+        if used.input_tokens is not None:
+            self.input_tokens = (self.input_tokens or 0) + used.input_tokens
+        if used.cached_tokens is not None:
+            self.cached_tokens = (self.cached_tokens or 0) + used.cached_tokens
+        if used.output_tokens is not None:
+            self.output_tokens = (self.output_tokens or 0) + used.output_tokens
+        if used.reasoning_tokens is not None:
+            self.reasoning_tokens = (self.reasoning_tokens or 0) + used.reasoning_tokens
 
     def _note(self, used: Usage) -> None:
         self.calls, self.pushed_back, self.uncertain = used.calls, used.pushed_back, used.uncertain

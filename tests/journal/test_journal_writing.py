@@ -140,6 +140,27 @@ async def test_the_patient_wait_for_others_and_not_for_long(tmp_path: Path) -> N
         await journal.aclose()
 
 
+async def test_commits_that_follow_each_other_closely_keep_their_distance(tmp_path: Path) -> None:
+    journal = await create(tmp_path)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.serve)
+        taken = []
+        for _ in range(2):
+            began = monotonic()
+            for _ in range(20):
+                journal.append(notice("a"))
+                await journal.durable()
+            taken.append(monotonic() - began)
+        assert journal.statistics().groups == 40  # each of them is one that somebody waited for
+        assert sum(taken) >= 29 * 0.004  # the first ten wait for nothing
+        tasks.cancel_scope.cancel()
+    with anyio.fail_after(5, shield=True):  # and where nothing would ring any more, nothing is put off
+        for _ in range(20):
+            journal.append(notice("b"))
+            await journal.durable(patient=True)
+    await journal.aclose()
+
+
 async def test_a_heavy_group_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_GROUP_BYTES", 1000)
     monkeypatch.setattr(journal_module, "_LINGER_S", 1e6)
