@@ -24,7 +24,9 @@ __all__ = [
     "describe_agent",
     "describe_function",
     "is_restorable",
+    "lost_result",
     "reviver_of",
+    "told_of_lost",
     "type_adapter",
 ]
 
@@ -110,6 +112,21 @@ def type_adapter(kind: Any) -> TypeAdapter[Any] | None:
     except Exception:  # noqa: BLE001 - pydantic, or the type itself: it is told where it matters, see is_restorable
         return None
     return adapter
+
+
+def told_of_lost(task: str, kind: Any) -> str:
+    """What a person should know of a function whose results of this type stay in this process alone."""
+    name = getattr(kind, "__name__", None) or str(kind)
+    return (
+        f"{task} gives a {name}, which cannot be read back from the journal: a resume performs it again. Results of "
+        "pydantic models, of dataclasses that the function is annotated with, and of plain data are kept"
+    )
+
+
+def lost_result(function: Callable[..., Any] | None) -> Any:
+    """The type that a function says it returns, if values of it cannot be read back; else None."""
+    kind = return_type(function)
+    return None if kind in (None, Any, type(None)) or type_adapter(kind) is not None else kind
 
 
 def comes_back(value: Any, revive: Callable[[Any], Any] | None) -> bool:

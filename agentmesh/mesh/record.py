@@ -73,6 +73,7 @@ class Record:
         self._watchers = tuple(watchers)
         self._on_intent = on_intent
         self._last = 0
+        self._told: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Record {self.usage.calls} calls, {len(self.failures)} failures>"
@@ -114,6 +115,12 @@ class Record:
                 self._last = self.journal.append(reopened)
             self._last = self.journal.append(event)
         self._tell(event)
+
+    def tell_once(self, text: str) -> None:
+        """Say something that a person should read once, however often it comes up."""
+        if text not in self._told:
+            self._told.add(text)
+            self.emit(Notice(at=wall(), level="warning", text=text))
 
     def show(self, event: Event) -> None:
         """Tell the watchers what is recorded already."""

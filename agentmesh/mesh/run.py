@@ -30,7 +30,7 @@ from ..limits.queue import Share
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
-from .asked import comes_back
+from .asked import comes_back, lost_result, told_of_lost
 from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
 from .carrying import Carrying
 from .perform import on_failure_of, perform, work_of
@@ -146,6 +146,8 @@ class Run:
         need, order = require_of(require), priority if priority is not None or agent is None else agent.priority
         if agent is not None:
             self.check_prices(agent.models, work.budgets)
+        else:
+            self.tell_lost(task, call.function)
         lane, urgency = PYTHON_LANE if agent is None else self.lane_of(agent.models), priority_number(order)
         address = Address(task, self.unique_key(task, key_of_call(call, key)))
         self._note_budgets(agent, budget, address=address)
@@ -248,17 +250,39 @@ class Run:
 
     async def _perform(self, node: Node) -> Outcome | None:
         outcome = await perform(self, node)
-        if outcome is not None and self.past is not None and self.past.ended_so(outcome, asked=_asked(node, outcome)):
+        if (
+            outcome is not None
+            and self.past is not None
+            and self.past.ended_so(outcome, asked=self._asked(node, outcome))
+        ):
             node.recalled = True  # what depends on it need not be performed again
         return outcome
 
     def _on_ended(self, node: Node) -> None:
         outcome = node.outcome
         assert outcome is not None
-        asked = _asked(node, outcome)
+        asked = self._asked(node, outcome)
         self.record.end(outcome, address=str(node.address), asked=asked, recalled=node.recalled)
 
+    def _asked(self, node: Node, outcome: Outcome) -> str | None:
+        """What a later process finds a task's end by; None where it has to be performed again.
+
+        That is one that has started others, which are to be started again, and one whose value cannot be read again.
+        """
+        work: Work | None = node.payload
+        if work is None or node.grew:
+            return None
+        if self.is_kept and outcome.ok and not work.is_call and not comes_back(outcome.value, work.revive):
+            self.record.tell_once(told_of_lost(node.address.task, type(outcome.value)))
+            return None
+        return work.asked
+
     # --- going on
+
+    def tell_lost(self, task: str, function: Callable[..., Any] | None) -> None:
+        """Say before anything is paid that a function's results will not be found by a later process."""
+        if self.is_kept and (kind := lost_result(function)) is not None:
+            self.record.tell_once(told_of_lost(task, kind))
 
     @property
     def is_kept(self) -> bool:
@@ -357,18 +381,6 @@ class Run:
         if self.record.broken is None:
             self.record.emit(ended)
         return ended
-
-
-def _asked(node: Node, outcome: Outcome) -> str | None:
-    """What a later process finds a task's end by; None where it has to be performed again.
-
-    That is one that has started others, which are to be started again, and one whose value cannot be read again.
-    """
-    work: Work | None = node.payload
-    if work is None or node.grew:
-        return None
-    lost = outcome.ok and not work.is_call and not comes_back(outcome.value, work.revive)
-    return None if lost else work.asked
 
 
 def _within_reason(weight: float) -> float:

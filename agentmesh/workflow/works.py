@@ -53,6 +53,7 @@ class Works:
         """The work on the terms of its task, which are the same for all of its items."""
         terms = self._terms.get(plan.name)
         if terms is None:
+            self._run.tell_lost(plan.name, plan.function)
             agent = self._workflow.agents[plan.agent] if plan.agent is not None else None
             terms = self._terms[plan.name] = Work(
                 perform, is_call=agent is not None, agent=plan.agent, retry=self._retry(plan, agent),

@@ -14,7 +14,7 @@ import pytest
 from scripted import Scripted, call_tools, said
 
 import agentmesh as am
-from agentmesh.events import CallEnded, CallIntent, MatchEnded, TaskAdded, TaskReopened, ToolEnded
+from agentmesh.events import CallEnded, CallIntent, Event, MatchEnded, Notice, TaskAdded, TaskReopened, ToolEnded
 from agentmesh.journal import RunFile, list_runs
 from agentmesh.mesh.recall import Resume
 from agentmesh.mesh.run import Run
@@ -344,3 +344,30 @@ async def test_budgets_count_what_was_in_flight_at_a_kill(tmp_path: Path) -> Non
     ):
         chain(run)
     assert (run.status, len(model.asked)) == ("stopped", 1)  # one was answered, one in flight, one is left
+
+
+class Opaque:
+    """What has no JSON form."""
+
+
+def hidden(number: int) -> Opaque:
+    return Opaque()
+
+
+def unannotated(number: int):  # type: ignore[no-untyped-def]  # that is what is tested
+    return Opaque()
+
+
+async def test_results_that_stay_in_this_process_are_told_before_anything_is_asked(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Notice):
+            told.append(event.text.partition(",")[0])
+
+    async with am.open_mesh(journal=tmp_path, watchers=[watch]) as mesh, mesh.open_run("lost") as run:
+        run.start(am.call(hidden, 1))
+        assert told == ["hidden gives a Opaque"]
+        await run.start(am.call(unannotated, 1))
+        await run.start(am.call(unannotated, 2))
+    assert told == ["hidden gives a Opaque", "unannotated gives a Opaque"]
