@@ -6,10 +6,11 @@ gets that entry, others the first one of the request, so that a run that is repe
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -87,11 +88,19 @@ class CacheFile:
         for a file that is no cache, or cannot be read (or written).
         """
         path = folder / CACHE_FILE
-        if not write and not path.is_file():
-            return None
+        if not write:
+            return cls._open(path, write=False) if path.is_file() else None
         try:
-            if write:
-                make_folder(folder)
+            make_folder(folder)
+            with _alone(path.with_suffix(".lock")):
+                return cls._open(path, write=True)
+        except OSError as error:
+            raise _unusable(path, error.strerror or str(error)) from error
+
+    @classmethod
+    def _open(cls, path: Path, *, write: bool) -> CacheFile:
+        try:
+            if write and not path.exists():
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the files beside it inherit its mode
             connection = _connect(path, write=write)
         except OSError as error:
@@ -106,7 +115,9 @@ class CacheFile:
                 newer = known[0] == _APPLICATION and known[1] > _VERSION
                 raise _unusable(path, "a newer agentmesh has written it" if newer else "it is no cache of replies")
             if write:
-                connection.execute(f"PRAGMA journal_mode = {'DELETE' if is_network(file_system(folder)) else 'WAL'}")
+                connection.execute(
+                    f"PRAGMA journal_mode = {'DELETE' if is_network(file_system(path.parent)) else 'WAL'}"
+                )
                 connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is only asked for once more
         except BaseException as error:
             connection.close()
@@ -216,6 +227,17 @@ def forget(folder: Path, *, before: float, only_count: bool = False) -> int:
     assert file is not None
     with closing(file):
         return file.count(before=before) if only_count else file.drop(before=before)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time makes the file what it is to be: SQLite waits for nobody there. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:

@@ -22,7 +22,7 @@ from agentmesh.science.planning.recordings import read_recordings
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data"
 WORKFLOW = Path(__file__).with_name("asynchow_workflow.yaml")
-ENOUGH = 0.95
+ENOUGH = 0.85  # what is really reached is shown by benchmarks, on a machine that has nothing else to do
 """What must be used of the limit that binds, from the first call until nothing waits any more."""
 
 
