@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..events import RunStarted
-from ..journal import RunFile, RunSummary, list_runs, short_id
+from ..journal import RunSummary, list_runs, short_id
 from ..messages import Settings
 from .batch_answers import check_free, partial_of
 from .batch_lines import Line
+from .going_on import began_as
 from .wording import plural
 
-__all__ = ["NAME", "Asked", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of", "started_of"]
+__all__ = ["NAME", "Asked", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of"]
 
 NAME = "batch"
 _UNFINISHED = ("interrupted", "cancelled", "stopped")
@@ -50,15 +50,6 @@ def earlier_batches(folder: Path | None) -> Sequence[RunSummary]:
     return [] if folder is None else [run for run in list_runs(folder) if run.name == NAME]
 
 
-def started_of(run: RunSummary) -> RunStarted | None:
-    """How a run began; None where its file cannot be read. Blocks."""
-    try:
-        with RunFile.open(run.path) as file:
-            return next((event for _, event in file.events(RunStarted) if isinstance(event, RunStarted)), None)
-    except UserError:
-        return None
-
-
 def owner_of(output: Path, runs: Iterable[RunSummary]) -> RunSummary | None:
     """The newest batch that was told to write its answers there, if anything is there. Blocks."""
     if not (output.exists() or partial_of(output).exists()):
@@ -68,8 +59,10 @@ def owner_of(output: Path, runs: Iterable[RunSummary]) -> RunSummary | None:
 
 
 def _options(run: RunSummary) -> Mapping[str, Any]:
-    started = started_of(run)
-    return {} if started is None else started.options
+    try:
+        return began_as(run.path).options
+    except UserError:  # it cannot be read
+        return {}
 
 
 def find_again(runs: Iterable[RunSummary], identity: str, *, failed: bool) -> RunSummary | None:
