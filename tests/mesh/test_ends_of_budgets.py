@@ -122,7 +122,6 @@ async def test_the_unit_that_has_ended_is_the_one_to_raise(
         assert least <= left.budget[1] < 4 * max(least, 500)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)  # trio's virtual clock runs beside threads
 async def test_a_run_that_goes_on_counts_what_was_spent_before_in_every_budget(tmp_path: Path) -> None:
     """A second process: another mesh, and budgets that are made anew."""
     model = Scripted(tmp_path, *["yes"] * 6, 400, "yes")
