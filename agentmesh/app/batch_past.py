@@ -19,7 +19,6 @@ from .wording import plural
 __all__ = ["NAME", "Asked", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of"]
 
 NAME = "batch"
-_UNFINISHED = ("interrupted", "cancelled", "stopped")
 _BYTES = 8  # of what a line asks: enough to see that it has changed
 
 
@@ -81,7 +80,7 @@ def find_again(runs: Iterable[RunSummary], identity: str, *, failed: bool) -> Ru
             f"run {name} of the same lines is being written by {newest.holder}: wait for it, or ask them once more "
             "with --fresh and another output"
         )
-    if newest.status in _UNFINISHED:
+    if newest.is_unfinished:
         return newest
     if not failed:
         return None
@@ -116,7 +115,7 @@ def check_place(
 
 def _what(owner: RunSummary, identity: str) -> str:
     name, same = short_id(owner.id), owner.identity == identity
-    if owner.status in _UNFINISHED:
+    if owner.is_unfinished:
         other = "" if same else " and of other lines or options"
         return f", which is unfinished{other}: `agentmesh resume {name}` goes on with it"
     if same and owner.failed:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["resume_command"]
 
-_UNFINISHED = ("interrupted", "cancelled", "stopped")
 _SHOWN = 8
 
 
@@ -77,8 +76,7 @@ def _path_of(run: str, folder: Path, *, failed: bool) -> Path:
 
     if run != "last":
         return find_run(folder, run)
-    states = (*_UNFINISHED, "partial") if failed else _UNFINISHED
-    candidates = [one for one in list_runs(folder) if one.status in states]
+    candidates = [one for one in list_runs(folder) if one.is_unfinished or (failed and one.status == "partial")]
     if len(candidates) < 2:
         return candidates[0].path if candidates else find_run(folder, run)
     lines = [f"  {short_id(one.id)}  {one.name}  {one.status}, {plural(one.done, 'task')} done" for one in candidates]

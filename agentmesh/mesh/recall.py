@@ -30,8 +30,6 @@ OnUncertain = Literal["resend", "fail"] | Callable[[Sequence[CallIntent]], Liter
 """What becomes of calls that were in flight when a process ended: they may have been paid. A function is asked, in a
 thread, when there are such calls."""
 
-_UNFINISHED = frozenset({"interrupted", "cancelled", "stopped"})
-
 
 @dataclass(frozen=True, slots=True)
 class Resume:
@@ -59,7 +57,7 @@ def find_unfinished(folder: Path, *, name: str, identity: str | None = None) -> 
                 f"run {short_id(run.id)} of the same name and inputs is being written by {run.holder}: wait for it, or "
                 "start another one"
             )
-        return run.path if run.status in _UNFINISHED else None
+        return run.path if run.is_unfinished else None
     return None
 
 
