@@ -231,6 +231,7 @@ class RunResumed:
     """Another process goes on with the run. `uncertain` calls were in flight when the last one ended.
 
     `spec` is the workflow's text if it has changed, `changes` what of it. `seconds` that all processes so far have run.
+    `options` are how this process was told to go on.
     """
 
     at: float
@@ -240,6 +241,7 @@ class RunResumed:
     uncertain: int = 0
     spec: str | None = None
     changes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

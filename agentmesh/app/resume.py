@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UserError
 from .budgets import BudgetOption
-from .going_on import FailedFlag, OnUncertainOption
+from .going_on import FailedFlag, OnUncertainOption, began_as
 from .options import DisplayOption, JournalOption, OutputOption
 from .settings import Options
 from .wording import plural
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["resume_command"]
 
-_UNFINISHED = ("interrupted", "cancelled", "stopped")
 _SHOWN = 8
 
 
@@ -37,18 +36,14 @@ def resume_command(
 
     Example: agentmesh resume last
     """
-    from ..events import RunStarted
-    from ..journal import RunFile, short_id
+    from ..journal import run_summary, short_id
 
     options = Options.load(journal=journal, display=display)
     if options.journal_folder is None:
         raise UserError("without a journal there is nothing to go on with: leave out no_journal")
     path = _path_of(run, options.journal_folder, failed=failed)
-    with RunFile.open(path) as file:
-        summary = file.summary()
-        started = next((event for _, event in file.events(RunStarted)), None)
-    _check_resumable(summary, failed=failed)
-    assert isinstance(started, RunStarted)
+    _check_resumable(run_summary(path), failed=failed)
+    started = began_as(path)
     given: dict[str, Any] = dict(started.options)
     options = Options.load(
         journal=journal, display=display, seed=started.seed,
@@ -81,8 +76,7 @@ def _path_of(run: str, folder: Path, *, failed: bool) -> Path:
 
     if run != "last":
         return find_run(folder, run)
-    states = (*_UNFINISHED, "partial") if failed else _UNFINISHED
-    candidates = [one for one in list_runs(folder) if one.status in states]
+    candidates = [one for one in list_runs(folder) if one.is_unfinished or (failed and one.status == "partial")]
     if len(candidates) < 2:
         return candidates[0].path if candidates else find_run(folder, run)
     lines = [f"  {short_id(one.id)}  {one.name}  {one.status}, {plural(one.done, 'task')} done" for one in candidates]
