@@ -7,7 +7,7 @@ wakes once. Only one group is ever away, so the connection has one thread at a t
 
 A commit costs CPU (0.5 ms and two thread switches, when little is going on), so there is none that nobody needs. A
 group is due at once when somebody waits in `durable`, or when it has grown large; where there are hundreds of commits a
-second, they keep 4 to 8 ms from each other, the more the more wait, so that several calls share one. What nobody waits
+second, they keep 4 to 10 ms from each other, the more the more wait, so that several calls share one. What nobody waits
 for goes with the next commit, 0.1 s later at the latest; so does what is waited for with patience, 0.1 s after the last
 commit at the latest. Then calls that follow each other closely take one commit each, that of their intent.
 
@@ -37,8 +37,8 @@ __all__ = ["Journal", "JournalStatistics", "NullJournal"]
 _GROUP_RECORDS = 2000  # the most that one commit takes, so that no waiter waits for ever more
 _GROUP_BYTES = 1_000_000  # a group of this weight waits for nobody
 _LINGER_S = 0.1  # longer than from call to call at the rates where commits cost most, too short for anybody to notice
-_APART_S, _APART_MOST_S = 0.004, 0.008  # commits that are waited for keep such a distance, and within these bounds
-_APART_EACH_S = 0.001  # so much for each who waited for the last one: from 500 calls a second on, CPU is what is short
+_APART_S, _APART_MOST_S = 0.004, 0.010  # commits that are waited for keep such a distance, and within these bounds
+_APART_EACH_S = 0.002  # so much for each who waited for the last one: the bound is reached at 250 calls a second
 _AHEAD_S = 0.04  # they may be early by this in all, so that who has not asked for a while waits for nothing
 _ROOM_BYTES = 16_000_000  # pending above this: a disk that is slower than the run must slow the run
 _ROW_BYTES = 200  # what a row weighs beside its body, in memory

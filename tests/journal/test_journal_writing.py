@@ -163,7 +163,7 @@ async def test_commits_that_follow_each_other_closely_keep_their_distance(tmp_pa
 
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-@pytest.mark.parametrize(("waiters", "seconds"), [(1, 0.004), (20, 0.008)])
+@pytest.mark.parametrize(("waiters", "seconds"), [(1, 0.004), (20, 0.010)])
 async def test_the_distance_grows_with_those_who_wait_up_to_a_bound(
     tmp_path: Path, waiters: int, seconds: float
 ) -> None:
