@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..errors import UserError
 from .budgets import BudgetOption
 from .going_on import FailedFlag, OnUncertainOption, began_as
-from .options import DisplayOption, JournalOption, OutputOption
+from .options import DisplayOption, JournalOption, OutputOption, RunArgument
 from .settings import Options
 from .wording import plural
 
@@ -24,7 +24,7 @@ _SHOWN = 8
 
 
 def resume_command(
-    run: Annotated[str, typer.Argument(help="The end or the beginning of a run's id, or `last`.")] = "last",
+    run: RunArgument = "last",
     failed: FailedFlag = False,
     on_uncertain: OnUncertainOption = None,
     budget: BudgetOption = None,
@@ -33,6 +33,8 @@ def resume_command(
     output: OutputOption = None,
 ) -> int:
     """Go on with a run that was killed, interrupted, or stopped by a budget: nothing that is there is paid again.
+
+    The budget that it was last given holds, but for what --budget says now.
 
     Example: agentmesh resume last
     """

@@ -25,7 +25,7 @@ _NAMED = 20  # runs, in one line
 
 
 def rm_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="The end or beginning of ids, or `last`.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The end or beginning of ids, or `last`.")],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     journal: JournalOption = None,
@@ -59,14 +59,14 @@ def gc_command(
         typer.Option("--older-than", metavar="AGE", help="Runs that ended, or were last written, before: 30d, 12h."),
     ],
     *,
-    unfinished: Annotated[bool, typer.Option("--unfinished", help="Runs that could be gone on with, too.")] = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Delete what could be gone on with, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     journal: JournalOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Delete all runs of an age, finished or failed, and answers of that age in the cache.
+    """Delete the runs of an age that have got to their end, and answers of that age in the cache.
 
-    What runs stays, and so does what was cut short or stopped, since `agentmesh resume` goes on with it.
+    What was cut short or stopped stays, since `agentmesh resume` goes on with it, and so does what is running.
 
     Example: agentmesh gc --older-than 30d --dry-run
     """

@@ -19,6 +19,7 @@ from ..events import (
     CollectionClosed,
     Event,
     MatchEnded,
+    RunEnded,
     RunResumed,
     RunStarted,
     TaskAdded,
@@ -76,6 +77,7 @@ class Past:
         self.started: RunStarted
         self.spec: str | None = None
         self.seconds = 0.0
+        self.paused = 0.0  # of these seconds
         self._matches: dict[str, dict[str, MatchEnded]] = {}  # by task and address
         self.uncertain: list[CallIntent] = []
         self.fails_uncertain = fails_uncertain
@@ -115,7 +117,7 @@ class Past:
 
     def _read_ends(self) -> None:
         first: RunStarted | RunResumed | None = None
-        for _, event in self._file.events(RunStarted, RunResumed, TaskEnded, TaskReopened, MatchEnded):
+        for _, event in self._file.events(RunStarted, RunResumed, RunEnded, TaskEnded, TaskReopened, MatchEnded):
             match event:
                 case RunStarted():
                     self.started = first = event
@@ -124,8 +126,10 @@ class Past:
                 case RunResumed():
                     first = event
                     self.spec = event.spec or self.spec
-                    self.seconds = event.seconds
+                    self.seconds, self.paused = event.seconds, event.paused
                     self._begins.append((event.at, event.seconds))
+                case RunEnded(paused=paused):
+                    self.paused = paused
                 case TaskEnded(outcome=outcome):
                     self._ended[str(outcome.address)] = event
                 case TaskReopened(address=address):
@@ -274,10 +278,11 @@ class Past:
     def spent(self, *, task: str | None = None, agent: str | None = None) -> Spent:
         """What budgets count so far: of the run, of what is at and under an address, or of an agent. Blocks.
 
-        What was in flight counts as it was reserved.
+        What was in flight counts as it was reserved, and no time in which the run was paused, where that is recorded.
         """
         if task is None and agent is None:
-            spent = Spent(self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls), self.seconds)
+            seconds = self.seconds - self.paused
+            spent = Spent(self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls), seconds)
             for one in self.uncertain:
                 spent = spent.more(Spent(one.reserved_usd, one.reserved_tokens, 1.0))
             return spent
@@ -289,7 +294,7 @@ class Past:
         for (of_task, of_agent), sums in found.items():
             if (task is None or "/" in task or task == of_task) and agent in (None, of_agent):
                 spent = spent.more(sums)
-        return spent
+        return spent._replace(seconds=min(spent.seconds, self.seconds - self.paused))
 
     def _sums(self, under: str | None = None) -> dict[tuple[str, str | None], Spent]:
         """What was spent by each agent in each task."""

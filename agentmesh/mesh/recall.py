@@ -132,7 +132,7 @@ def _go_on(run: Run, begun: Begun, *, past: Past) -> None:
     run.record.emit(
         RunResumed(
             at=at, run=run.id, process=process, seconds=past.seconds, uncertain=len(past.uncertain), spec=spec,
-            changes=changes, options=started.options,
+            changes=changes, options=started.options, paused=past.paused,
         )
     )  # fmt: skip
     for ended in past.ends_of_uncertain(at):

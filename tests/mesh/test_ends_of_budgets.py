@@ -164,12 +164,15 @@ async def test_a_run_that_goes_on_counts_what_was_spent_before_in_every_budget(t
             for number in range(2 + more):
                 await run.start(other.on(f"b{number}"), key=f"b{number}", budget=own).outcome()
             if not more:
+                run.set_paused(True)
+                await sleep(1000)
+                run.set_paused(False)
                 await run.start(other.on("stop"), key="stop")
                 run.stop("stopped", "for the test")
                 run.start(other.on("never"), key="never")
 
     await go(*budgets(), more=0)
-    await sleep(1000)  # between two processes no budget of time runs
+    await sleep(1000)  # between two processes no budget of time runs, nor in a pause
     whole, frugal, own = budgets()
     await go(whole, frugal, own, more=1)
     assert [one.statistics().spent_calls for one in (frugal, own, whole)] == [3, 3, 7]
