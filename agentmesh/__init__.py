@@ -13,9 +13,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Address", "Agent", "AgentmeshError", "Budget", "BudgetExceeded", "Call", "CallFailed", "Contest", "Context",
-    "ErrorInfo", "Event", "HandleMisuse", "InputProblems", "Mesh", "Outcome", "OutputType", "Retry", "Run", "RunFailed",
-    "Settings", "Standing", "Stop", "Task", "TaskFailed", "Timeouts", "Tool", "Usage", "UserError", "__version__",
-    "ask_sync", "call", "open_mesh", "tool",
+    "ErrorInfo", "Event", "HandleMisuse", "InputProblems", "Mesh", "Outcome", "OutputType", "Resume", "Retry", "Run",
+    "RunFailed", "Settings", "Standing", "Stop", "Task", "TaskFailed", "Timeouts", "Tool", "Usage", "UserError",
+    "__version__", "ask_sync", "call", "open_mesh", "tool",
 ]  # fmt: skip
 
 _HOME = {
@@ -27,7 +27,8 @@ _HOME = {
     "UserError": "errors",
     "Event": "events", "Standing": "events", "Settings": "messages",
     "Address": "outcome", "Outcome": "outcome", "Usage": "outcome",
-    "Stop": "ranking.tournament", "Contest": "mesh.contest", "Run": "mesh.run", "Task": "mesh.task",
+    "Stop": "ranking.tournament", "Contest": "mesh.contest", "Resume": "mesh.recall", "Run": "mesh.run",
+    "Task": "mesh.task",
     "Mesh": "workflow.mesh", "open_mesh": "workflow.mesh", "ask_sync": "workflow.mesh",
 }  # fmt: skip
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     )
     from .events import Event, Standing
     from .mesh.contest import Contest
+    from .mesh.recall import Resume
     from .mesh.run import Run
     from .mesh.task import Task
     from .messages import Settings

@@ -2,7 +2,7 @@
 
 Waiting goes by the monotonic face, dates by the wall face. All waiting goes through anyio, so a virtual event loop (or
 trio's `MockClock`) moves the whole program; all threads pass `in_thread` or belong to a `Worker`, which count what they
-do, so that a virtual clock knows when something real is still pending.
+do, so that a virtual clock knows when something real is still pending. trio's does not ask, so it is told to wait.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _pending = 0
+_held: dict[
+    Any, tuple[int, float]
+] = {}  # trio's mock clocks: functions in threads, and what to set when there are none
 
 
 def monotonic() -> float:
@@ -62,12 +65,42 @@ async def sleep(seconds: float) -> None:
 
 async def in_thread(function: Callable[..., T], *args: Any, limiter: anyio.CapacityLimiter | None = None) -> T:
     """Run a function that blocks in a worker thread; not interrupted by cancellation once it has begun."""
-    global _pending
-    _pending += 1
+    let_go = _hold()
     try:
         return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
     finally:
-        _pending -= 1
+        let_go()
+
+
+def _hold() -> Callable[[], None]:
+    """Let virtual time stand still, because a function goes into a thread, until one calls what this returns.
+
+    trio's mock clock must not only leave its time alone: as long as it wants to jump, the event loop that has nothing
+    to do looks for that moment without sleeping, and takes the interpreter from the very thread that is waited for.
+    """
+    global _pending
+    _pending += 1
+    if on_asyncio():
+        return _let_go
+    from trio.lowlevel import current_clock
+
+    clock: Any = current_clock()
+    if hasattr(clock, "autojump_threshold"):
+        functions, threshold = _held.get(clock, (0, clock.autojump_threshold))
+        _held[clock] = functions + 1, threshold
+        clock.autojump_threshold = math.inf
+    return partial(_let_go, clock)
+
+
+def _let_go(clock: Any = None) -> None:
+    global _pending
+    _pending -= 1
+    if clock in _held:
+        functions, threshold = _held.pop(clock)
+        if functions > 1:
+            _held[clock] = functions - 1, threshold
+        else:
+            clock.autojump_threshold = threshold
 
 
 class Alarm:
@@ -154,12 +187,10 @@ class Worker:
 
     def do(self, function: Callable[[], T], *, then: Callable[[T | None, BaseException | None], None]) -> None:
         """Have a function done; `then` gets what it returned or raised, in the event loop. Nothing interrupts it."""
-        global _pending
         if self._end is None or not self._end.alive:
             threading.Thread(target=_work_off, args=(self._work,), name=self._name, daemon=True).start()
             self._end = weakref.finalize(self, self._work.put, None)
-        _pending += 1
-        self._work.put(partial(_do, function, then, _door()))
+        self._work.put(partial(_do, function, then, _hold(), _door()))
 
     def close(self) -> None:
         """Let the thread end when it has done what it was given. May be called again."""
@@ -182,23 +213,25 @@ def _door() -> Callable[..., object]:
 
 
 def _do(
-    function: Callable[[], T], then: Callable[[T | None, BaseException | None], None], door: Callable[..., object]
+    function: Callable[[], T],
+    then: Callable[[T | None, BaseException | None], None],
+    let_go: Callable[[], None],
+    door: Callable[..., object],
 ) -> None:
     value, error = None, None
     try:
         value = function()
     except BaseException as raised:  # noqa: BLE001 - it is told to who asked for it
         error = raised
+
+    def done() -> None:
+        let_go()
+        then(value, error)
+
     try:
-        door(_done, then, value, error)
+        door(done)
     except RuntimeError:  # the loop has ended: nobody waits for it
-        _done(lambda value, error: None, value, error)
-
-
-def _done(then: Callable[[T | None, BaseException | None], None], value: T | None, error: BaseException | None) -> None:
-    global _pending
-    _pending -= 1
-    then(value, error)
+        let_go()
 
 
 def beside_loop(function: Callable[[], T]) -> T:

@@ -215,7 +215,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
-    """The run is over. `unfinished` tasks have no end state: a stop left them."""
+    """The run is over. `unfinished` tasks have no end state: a stop left them. It was `paused` for so many seconds."""
 
     at: float
     status: RunStatus
@@ -224,13 +224,16 @@ class RunEnded:
     usd: float | None
     unfinished: int = 0
     reason: str | None = None
+    paused: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed:
     """Another process goes on with the run. `uncertain` calls were in flight when the last one ended.
 
-    `spec` is the workflow's text if it has changed, `changes` what of it. `seconds` that all processes so far have run.
+    `spec` is the workflow's text if it has changed, `changes` what of it. `seconds` that all processes so far have run,
+    of which they were `paused` for so many, as far as their ends are recorded. `options` are how this process was told
+    to go on.
     """
 
     at: float
@@ -240,6 +243,8 @@ class RunResumed:
     uncertain: int = 0
     spec: str | None = None
     changes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    paused: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

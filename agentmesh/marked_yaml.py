@@ -293,7 +293,7 @@ class _Builder:
             mark.column -= braces_before
             begin = line[mark.column : mark.column + 1 + braces_before]
             self._fail(mark, f"YAML does not allow {begin} here", hint=f"quote a text that begins with {begin}")
-        if "mapping values are not allowed" in problem:
+        if "mapping values are not allowed" in problem or problem.endswith("but got ':'"):
             self._fail(
                 mark,
                 "a colon that YAML does not allow here",

@@ -1,11 +1,14 @@
 """What holds for all tests: no network, a home and a working folder of their own, and a loop that nothing blocks.
 
 Async tests are marked `anyio` and run on asyncio. `both_backends` runs them on trio too, `virtual_time` on a virtual
-clock.
+clock. Tests that measure real time are marked `alone`: the other workers of the same run wait meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import gc
 import inspect
 import ipaddress
 import itertools
@@ -14,7 +17,7 @@ import re
 import socket
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +39,57 @@ hypothesis.settings.load_profile("repeatable" if os.environ.get("CI") else "pati
 _PACKAGE = f"{Path(agentmesh.__file__).parent}{os.sep}"
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _numbers = itertools.count()
+_turns = pytest.StashKey["Turns"]()
+
+
+class Turns:
+    """Lets one test have the machine for itself: the others share a lock on a file, it has that lock alone.
+
+    Each worker has one. Whoever comes passes a door first, and who is to be alone stands in it until the room is empty:
+    else others would come and go for ever. A process that dies leaves both.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._door, self._room = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("door", "room"))
+
+    @contextlib.contextmanager
+    def take(self, *, alone: bool) -> Iterator[None]:
+        """Be in the room, alone or not. Not to be taken again before that has ended."""
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        finally:
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._door)
+        os.close(self._room)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "both_backends: run an async test on asyncio and on trio")
     config.addinivalue_line("markers", "virtual_time: run an async test on a virtual clock")
+    config.addinivalue_line("markers", "alone: run a test while the other workers of pytest-xdist do nothing")
+    if hasattr(config, "workerinput"):  # this is one of several processes: each has its folder in that of the run
+        config.stash[_turns] = turns = Turns(Path(config.getoption("basetemp")).parent)
+        config.add_cleanup(turns.close)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests with their modules stay to the end: each `gc.collect()` looked at them for 0.2 s and more."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around the time limit: a test that waits for its turn does nothing
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    turns = item.config.stash.get(_turns, None)
+    with turns.take(alone=item.get_closest_marker("alone") is not None) if turns else contextlib.nullcontext():
+        return (yield)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

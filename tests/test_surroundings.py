@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from conftest import Turns
 
 import agentmesh
 from agentmesh.clock import on_asyncio
@@ -63,3 +66,51 @@ async def test_marks_choose_backend_and_clock(request: pytest.FixtureRequest) ->
     await anyio.sleep(3600)
     assert time.monotonic() - began < 60
     assert ("[asyncio]" if on_asyncio() else "[trio]") in request.node.name
+
+
+def test_who_is_to_be_alone_waits_for_those_inside_and_lets_nobody_pass(tmp_path: Path) -> None:
+    workers = [Turns(tmp_path) for _ in range(4)]
+    inside: list[str] = []
+    seen: list[list[str]] = []
+
+    def work(name: str, turns: Turns) -> None:
+        with turns.take(alone=name == "alone"):
+            inside.append(name)
+            seen.append(inside.copy())
+            inside.remove(name)
+
+    with workers[0].take(alone=False), workers[1].take(alone=False):  # two at once
+        inside.append("test")
+        alone = threading.Thread(target=work, args=("alone", workers[2]))
+        alone.start()
+        while not taken(tmp_path / "door"):
+            assert alone.is_alive()
+        later = threading.Thread(target=work, args=("later", workers[3]))
+        later.start()
+        assert not seen
+        inside.remove("test")
+    alone.join(10)
+    later.join(10)
+    assert seen == [["alone"], ["later"]]
+    assert not taken(tmp_path / "door")
+    assert not taken(tmp_path / "room")
+    for turns in workers:
+        turns.close()
+
+
+def taken(path: Path, how: int = fcntl.LOCK_EX) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@pytest.mark.parametrize("mark", [pytest.param("shared"), pytest.param("alone", marks=pytest.mark.alone)])
+def test_a_worker_holds_its_turn_during_a_test(mark: str, pytestconfig: pytest.Config) -> None:
+    if not hasattr(pytestconfig, "workerinput"):
+        pytest.skip("this process runs all tests: none can disturb another")
+    room = Path(pytestconfig.getoption("basetemp")).parent / "room"
+    assert taken(room)
+    assert taken(room, fcntl.LOCK_SH) is (mark == "alone")

@@ -15,16 +15,15 @@ from rich.console import Console
 
 from ..catalog import Catalog
 from ..client.asking import price_problem
-from ..client.budget import Budget
 from ..errors import InputProblems, Problem, UserError
 from ..journal import run_summary, short_id
 from ..mesh.recall import Resume
 from ..messages import Settings
 from .batch_answers import Answers, check_free
 from .batch_lines import Lines, read_lines
-from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, owner_of, started_of
-from .budgets import BudgetOption, read_budget
-from .going_on import FailedFlag, FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of
+from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, owner_of
+from .budgets import BudgetOption, newest_bounds, read_budget
+from .going_on import FailedFlag, FreshFlag, OnUncertainChoice, OnUncertainOption, began_as, on_uncertain_of
 from .options import (
     CacheOption,
     DisplayOption,
@@ -109,7 +108,6 @@ def batch_command(
     asked = _Asked(
         lines, _output(output, lines), model, system, Settings(max_tokens=max_tokens, temperature=temperature), first
     )
-    bound = read_budget(budget or ())
     if failed and (fresh or options.journal_folder is None):
         raise UserError(f"--failed goes on with an earlier run: leave out {'--fresh' if fresh else '--no-journal'}")
     catalog = asked.catalog(options)
@@ -124,9 +122,10 @@ def batch_command(
     again = None if fresh else find_again(runs, identity, failed=failed)
     replace_it = check_place(asked.output, owner, identity=identity, again=again, fresh=fresh, overwrite=overwrite)
     resume = None if again is None else Resume(again.path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
+    texts = _bounds(read, {} if again is None else began_as(again.path).options, budget=budget)
     answers = Answers(asked.output, len(read.lines), overwrite=replace_it, again=again is not None)
-    started = {"identity": identity, "options": asked.options(options, budget=budget or ())}
-    return _ask(asked, read, answers, budget=bound, catalog=catalog, options=options, started=started, resume=resume)
+    started = {"identity": identity, "options": asked.options(options, budget=texts)}
+    return _ask(asked, read, answers, catalog=catalog, options=options, started=started, resume=resume)
 
 
 def resume_batch(
@@ -137,9 +136,8 @@ def resume_batch(
     Of the budget that it was begun with, what `budget` leaves out holds. Lines that have changed since are asked.
     Raises UserError, and then nothing has changed.
     """
-    run = run_summary(path)
-    began = started_of(run)
-    if began is None or began.options.get("command") != NAME:
+    run, began = run_summary(path), began_as(path)
+    if began.options.get("command") != NAME:
         raise UserError(f"{path} is no batch that can be gone on with")
     if "system" not in began.options:
         raise UserError("this run keeps no content, and so no system message: give the command that began it again")
@@ -149,9 +147,9 @@ def resume_batch(
             f"run {short_id(run.id)} read its lines from standard input: pipe the same lines again into "
             f"`agentmesh batch - -o {asked.output}` with the same options, which goes on with it"
         )
-    bound = read_budget(began.options.get("budget"), budget)
     catalog = asked.catalog(options)
     read = asked.read()
+    texts = _bounds(read, began.options, budget=budget)
     identity = asked.identity(read)
     if identity != run.identity:
         read.notices.append(f"{asked.lines} has changed since this run began: lines that are the same are not asked")
@@ -159,7 +157,8 @@ def resume_batch(
     check_place(asked.output, owner or run, identity=identity, again=run, fresh=False, overwrite=False)
     resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
     answers = Answers(asked.output, len(read.lines), again=True)
-    return _ask(asked, read, answers, budget=bound, catalog=catalog, options=options, started={}, resume=resume)
+    started = {"options": {**began.options, "budget": texts}}
+    return _ask(asked, read, answers, catalog=catalog, options=options, started=started, resume=resume)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +205,10 @@ class _Asked:
 
 
 def _ask(
-    asked: _Asked, read: Lines, answers: Answers, *, budget: Budget | None, catalog: Catalog, options: Options,
-    started: Mapping[str, Any], resume: Resume | None,
+    asked: _Asked, read: Lines, answers: Answers, *, catalog: Catalog, options: Options, started: Mapping[str, Any],
+    resume: Resume | None,
 ) -> int:  # fmt: skip
+    budget = read_budget(started["options"]["budget"])
     dollars = budget is not None and budget.usd is not None
     _check_models(
         read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars, keys=options.replay is None
@@ -226,6 +226,13 @@ def _ask(
     if options.display not in ("json", "none"):
         print_summary(summary, Console(stderr=True, highlight=False))
     return code
+
+
+def _bounds(read: Lines, before: Mapping[str, Any], *, budget: Sequence[str] | None) -> list[str]:
+    """The bounds that are said now, else those from before, which is told."""
+    texts, notices = newest_bounds(before.get("budget"), budget)
+    read.notices += notices
+    return texts
 
 
 def _output(output: Path | None, lines: Path) -> Path:

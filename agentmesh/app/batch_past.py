@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..events import RunStarted
-from ..journal import RunFile, RunSummary, list_runs, short_id
+from ..journal import RunSummary, list_runs, short_id
 from ..messages import Settings
 from .batch_answers import check_free, partial_of
 from .batch_lines import Line
+from .going_on import began_as
 from .wording import plural
 
-__all__ = ["NAME", "Asked", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of", "started_of"]
+__all__ = ["NAME", "Asked", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of"]
 
 NAME = "batch"
-_UNFINISHED = ("interrupted", "cancelled", "stopped")
 _BYTES = 8  # of what a line asks: enough to see that it has changed
 
 
@@ -50,15 +49,6 @@ def earlier_batches(folder: Path | None) -> Sequence[RunSummary]:
     return [] if folder is None else [run for run in list_runs(folder) if run.name == NAME]
 
 
-def started_of(run: RunSummary) -> RunStarted | None:
-    """How a run began; None where its file cannot be read. Blocks."""
-    try:
-        with RunFile.open(run.path) as file:
-            return next((event for _, event in file.events(RunStarted) if isinstance(event, RunStarted)), None)
-    except UserError:
-        return None
-
-
 def owner_of(output: Path, runs: Iterable[RunSummary]) -> RunSummary | None:
     """The newest batch that was told to write its answers there, if anything is there. Blocks."""
     if not (output.exists() or partial_of(output).exists()):
@@ -68,8 +58,10 @@ def owner_of(output: Path, runs: Iterable[RunSummary]) -> RunSummary | None:
 
 
 def _options(run: RunSummary) -> Mapping[str, Any]:
-    started = started_of(run)
-    return {} if started is None else started.options
+    try:
+        return began_as(run.path).options
+    except UserError:  # it cannot be read
+        return {}
 
 
 def find_again(runs: Iterable[RunSummary], identity: str, *, failed: bool) -> RunSummary | None:
@@ -88,7 +80,7 @@ def find_again(runs: Iterable[RunSummary], identity: str, *, failed: bool) -> Ru
             f"run {name} of the same lines is being written by {newest.holder}: wait for it, or ask them once more "
             "with --fresh and another output"
         )
-    if newest.status in _UNFINISHED:
+    if newest.is_unfinished:
         return newest
     if not failed:
         return None
@@ -123,7 +115,7 @@ def check_place(
 
 def _what(owner: RunSummary, identity: str) -> str:
     name, same = short_id(owner.id), owner.identity == identity
-    if owner.status in _UNFINISHED:
+    if owner.is_unfinished:
         other = "" if same else " and of other lines or options"
         return f", which is unfinished{other}: `agentmesh resume {name}` goes on with it"
     if same and owner.failed:

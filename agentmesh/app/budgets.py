@@ -17,7 +17,15 @@ from ..workflow.spec import BudgetSpec
 from ..workflow.units import parse_duration
 from .wording import count, duration
 
-__all__ = ["BudgetOption", "budget_option", "budget_over", "budget_words", "read_bounds", "read_budget"]
+__all__ = [
+    "BudgetOption",
+    "budget_option",
+    "budget_over",
+    "budget_words",
+    "newest_bounds",
+    "read_bounds",
+    "read_budget",
+]
 
 BudgetOption = Annotated[
     list[str] | None,
@@ -29,18 +37,20 @@ BudgetOption = Annotated[
 ]
 
 
-def read_bounds(*given: Sequence[str] | None) -> dict[str, float]:
-    """The bounds that texts `usd=2`, `time=15m` set, by unit; of several lists the last one wins, unit by unit.
-
-    Raises UserError.
-    """
-    bounds: dict[str, float] = {}
-    for texts in given:
-        bounds |= _bounds(texts or ())
-    return bounds
+def newest_bounds(before: Sequence[str] | None, now: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The texts that hold for a run that goes on, the newest of each unit; and what to say of those from before."""
+    said = {_unit(text) for text in now or ()}
+    kept = [text for text in before or () if _unit(text) not in said]
+    told = f"the budget that this run was last given holds ({', '.join(kept)}); --budget gives it another"
+    return [*kept, *(now or ())], [told] if kept else []
 
 
-def _bounds(texts: Sequence[str]) -> dict[str, float]:
+def _unit(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def read_bounds(texts: Sequence[str]) -> dict[str, float]:
+    """The bounds that texts `usd=2`, `time=15m` set, by unit. Raises UserError."""
     bounds: dict[str, float] = {}
     for text in texts:
         unit, equals, value = text.partition("=")
@@ -56,9 +66,9 @@ def _bounds(texts: Sequence[str]) -> dict[str, float]:
     return bounds
 
 
-def read_budget(*given: Sequence[str] | None) -> Budget | None:
-    """One budget from such lists; None if they set no bound. Raises UserError."""
-    bounds = read_bounds(*given)
+def read_budget(texts: Sequence[str]) -> Budget | None:
+    """One budget from such texts; None if there are none. Raises UserError."""
+    bounds = read_bounds(texts)
     if not bounds:
         return None
     return Budget(
@@ -66,9 +76,9 @@ def read_budget(*given: Sequence[str] | None) -> Budget | None:
     )
 
 
-def budget_over(workflow: Workflow, *given: Sequence[str] | None) -> Workflow:
+def budget_over(workflow: Workflow, texts: Sequence[str]) -> Workflow:
     """The workflow with these bounds in its own budget, in place of those of the same units. Raises UserError."""
-    bounds = read_bounds(*given)
+    bounds = read_bounds(texts)
     if not bounds:
         return workflow
     own = workflow.limits.budget or BudgetSpec()

@@ -43,7 +43,7 @@ COMMANDS: dict[str, Command] = {
     "rate": Command("control:rate_command", "Set a limit of a run while it goes on."),
     "export": Command("export:export_command", "Write a run as JSON lines: events, results or calls."),
     "rm": Command("tidy:rm_command", "Delete runs."),
-    "gc": Command("tidy:gc_command", "Delete all runs of an age."),
+    "gc": Command("tidy:gc_command", "Delete old runs that have got to their end."),
     "bench": Command("bench:app", "Measure models and methods on published tasks."),
     "models": Command("models:models_command", "List providers and models: where found, limits, prices, keys."),
     "serve": Command("serve:app", "Serve a simulated provider, or recorded replies, over HTTP."),

@@ -11,24 +11,21 @@ from ..catalog import override_rate
 from ..errors import UserError
 from ..journal import find_run, short_id
 from ..journal.inbox import tell_run
-from .options import JournalOption
+from .options import JournalOption, RunArgument
 from .settings import Options
 from .wording import clean
 
 __all__ = ["cancel_command", "pause_command", "rate_command", "unpause_command"]
 
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="The end or the beginning of a run's id, or `last`.")
-]  # fmt: skip
 RatesArgument = Annotated[
-    list[str], typer.Argument(metavar="TARGET.LIMIT=N...", help="Such as openai/gpt-6-luna.requests_per_minute=300.")
+    list[str], typer.Argument(metavar="TARGET.LIMIT=N", help="Such as openai/gpt-6-luna.requests_per_minute=300.")
 ]
 
 
 def pause_command(run: RunArgument = "last", journal: JournalOption = None) -> None:
     """Send nothing new for a run until it is unpaused; calls in flight go on to their end.
 
-    Timeouts of the workflow and of tasks stand still meanwhile; a budget of time does not.
+    Timeouts of the workflow and of tasks, and budgets of time, stand still meanwhile.
 
     Example: agentmesh pause last
     """

@@ -22,8 +22,8 @@ from ..journal import RunFile, find_run
 from ..outcome import Outcome
 from ..simulate.recording import calls_of
 from .exits import FAILED
-from .looking import RunArgument, journal_of
-from .options import JournalOption, OutputOption
+from .looking import journal_of
+from .options import JournalOption, OutputOption, RunArgument
 from .wording import plural
 
 __all__ = ["export_command"]

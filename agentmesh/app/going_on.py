@@ -1,10 +1,11 @@
-"""What commands that go on with a run share: their options, and what becomes of calls that were in flight."""
+"""What commands that go on with a run share: their options, how it began, what becomes of calls that were in flight."""
 
 from __future__ import annotations
 
 import json as jsonlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from ..errors import UserError
 from .wording import plural
 
 if TYPE_CHECKING:
-    from ..events import CallIntent
+    from ..events import CallIntent, RunStarted
     from ..mesh.recall import OnUncertain
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "FreshFlag",
     "OnUncertainChoice",
     "OnUncertainOption",
+    "began_as",
     "on_uncertain_of",
     "refuse_output_of_another",
 ]
@@ -50,6 +52,22 @@ def on_uncertain_of(choice: OnUncertainChoice | None) -> OnUncertain:
         return "resend" if typer.confirm(f"{what}. Send them again", default=True, err=True) else "fail"
 
     return ask
+
+
+def began_as(path: Path) -> RunStarted:
+    """How a run began, with the options that its newest process was given. Blocks.
+
+    Raises UserError where that cannot be read.
+    """
+    from ..journal import RunFile, short_id
+    from ..journal.history import run_history
+
+    with RunFile.open(path) as file:
+        history = run_history(file, failures=0)
+    if history.started is None:
+        raise UserError(f"run {short_id(path.stem)} ended before it had begun: there is nothing to go on with")
+    told = (event.options for event in reversed(history.resumed) if "command" in event.options)  # else: Python
+    return replace(history.started, options=next(told, history.started.options))
 
 
 def refuse_output_of_another(output: Path | None, run: str) -> None:

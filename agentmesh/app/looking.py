@@ -22,7 +22,7 @@ from .settings import Options
 from .wording import dollars
 
 __all__ = [
-    "GAP", "STYLES", "FirstOption", "RunArgument", "cost", "explain_damage",
+    "GAP", "STYLES", "FirstOption", "cost", "explain_damage",
     "journal_of", "lasted", "new_console", "new_table", "outcome_json", "print_json", "short_of", "size",
     "status_text", "text_of", "when",
 ]  # fmt: skip
@@ -32,8 +32,7 @@ STYLES = {"done": "green", "running": "cyan", "partial": "yellow", "failed": "re
 _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])  # a reply must not steer the terminal
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
-RunArgument = Annotated[str, typer.Argument(help="The end or the beginning of a run's id, or `last`.")]
-FirstOption = Annotated[int | None, typer.Option("--first", min=1, help="Print only that many.")]
+FirstOption = Annotated[int | None, typer.Option("--first", metavar="N", min=1, help="Print only that many.")]
 
 
 def journal_of(flag: Path | None) -> Path:

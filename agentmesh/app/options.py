@@ -24,8 +24,13 @@ __all__ = [
     "RateOption",
     "RecordOption",
     "ReplayOption",
+    "RunArgument",
     "SeedOption",
 ]
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The end or the beginning of a run's id, or `last`.")
+]  # fmt: skip
 
 ProviderFileOption = Annotated[
     list[Path] | None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..errors import UserError
 from .budgets import BudgetOption
-from .going_on import FailedFlag, OnUncertainOption
-from .options import DisplayOption, JournalOption, OutputOption
+from .going_on import FailedFlag, OnUncertainOption, began_as
+from .options import DisplayOption, JournalOption, OutputOption, RunArgument
 from .settings import Options
 from .wording import plural
 
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["resume_command"]
 
-_UNFINISHED = ("interrupted", "cancelled", "stopped")
 _SHOWN = 8
 
 
 def resume_command(
-    run: Annotated[str, typer.Argument(help="The end or the beginning of a run's id, or `last`.")] = "last",
+    run: RunArgument = "last",
     failed: FailedFlag = False,
     on_uncertain: OnUncertainOption = None,
     budget: BudgetOption = None,
@@ -35,20 +34,18 @@ def resume_command(
 ) -> int:
     """Go on with a run that was killed, interrupted, or stopped by a budget: nothing that is there is paid again.
 
+    The budget that it was last given holds, but for what --budget says now.
+
     Example: agentmesh resume last
     """
-    from ..events import RunStarted
-    from ..journal import RunFile, short_id
+    from ..journal import run_summary, short_id
 
     options = Options.load(journal=journal, display=display)
     if options.journal_folder is None:
         raise UserError("without a journal there is nothing to go on with: leave out no_journal")
     path = _path_of(run, options.journal_folder, failed=failed)
-    with RunFile.open(path) as file:
-        summary = file.summary()
-        started = next((event for _, event in file.events(RunStarted)), None)
-    _check_resumable(summary, failed=failed)
-    assert isinstance(started, RunStarted)
+    _check_resumable(run_summary(path), failed=failed)
+    started = began_as(path)
     given: dict[str, Any] = dict(started.options)
     options = Options.load(
         journal=journal, display=display, seed=started.seed,
@@ -81,8 +78,7 @@ def _path_of(run: str, folder: Path, *, failed: bool) -> Path:
 
     if run != "last":
         return find_run(folder, run)
-    states = (*_UNFINISHED, "partial") if failed else _UNFINISHED
-    candidates = [one for one in list_runs(folder) if one.status in states]
+    candidates = [one for one in list_runs(folder) if one.is_unfinished or (failed and one.status == "partial")]
     if len(candidates) < 2:
         return candidates[0].path if candidates else find_run(folder, run)
     lines = [f"  {short_id(one.id)}  {one.name}  {one.status}, {plural(one.done, 'task')} done" for one in candidates]

@@ -16,7 +16,6 @@ from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, it
 from .looking import (
     STYLES,
     FirstOption,
-    RunArgument,
     cost,
     explain_damage,
     journal_of,
@@ -30,7 +29,7 @@ from .looking import (
     text_of,
     when,
 )
-from .options import JournalOption, JsonFlag
+from .options import JournalOption, JsonFlag, RunArgument
 from .show_item import item_json, print_item
 from .tree import tree
 from .wording import plural
@@ -45,7 +44,7 @@ _NOTICEABLE = 0.05  # seconds
 
 def show_command(
     run: RunArgument = "last",
-    address: Annotated[str | None, typer.Argument(help="A task, or one item: review/17.")] = None,
+    address: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="A task, or one item: review/17.")] = None,
     *,
     journal: JournalOption = None,
     json: JsonFlag = False,

@@ -143,15 +143,21 @@ def _next(summary: RunSummary, run: str) -> list[str]:
 
 def _left(left: Left, *, simulated: bool) -> str:
     """What is undone, and what the rest should cost."""
-    text = ", ".join(f"{name} {count(number)}" for name, number in left.tasks.items())
+    text = ", ".join(f"{name} {count(number)}{_matches(left.matches.get(name))}" for name, number in left.tasks.items())
     if left.grows:
         text += ", and what is not known yet" if text else "what is not known yet"
     if not left.cost.items:
         return text + "; what finishing costs cannot be estimated: nothing like it has ended"
     cost = "an unknown price" if left.cost.unpriced else f"about {dollars(left.cost.usd)}"
-    text += f"; an estimate by what such items have cost: finishing takes {cost}{' (simulated)' if simulated else ''}"
+    most = "at most " if left.matches else ""
+    text += f"; an estimate by what such items have cost: finishing takes {most}{cost}"
+    text += " (simulated)" if simulated else ""
     text += f" and {plural(math.ceil(left.cost.calls), 'call')}"
     return text + (f", without {', '.join(left.unknown)}, of which none has ended" if left.unknown else "")
+
+
+def _matches(number: int | None) -> str:
+    return "" if number is None else f" (at most {plural(number, 'match')} more)"
 
 
 def _time(summary: RunSummary) -> str:

@@ -21,9 +21,11 @@ from .wording import plural
 
 __all__ = ["gc_command", "rm_command"]
 
+_NAMED = 20  # runs, in one line
+
 
 def rm_command(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="The end or beginning of ids, or `last`.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The end or beginning of ids, or `last`.")],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     journal: JournalOption = None,
@@ -39,12 +41,12 @@ def rm_command(
         if run.holder is not None:
             raise UserError(f"run {run.id} is being written by {run.holder}: `agentmesh cancel {_short(run)}` ends it")
     if not yes:
+        for run in found:
+            typer.echo(_line(run), err=True)
         if not sys.stdin.isatty():
             raise UserError(
                 f"nothing was deleted: to delete {plural(len(found), 'run')} without being asked, add --yes"
             )
-        for run in found:
-            typer.echo(_line(run), err=True)
         if not typer.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)} runs'}?", err=True):
             typer.echo("nothing was deleted", err=True)
             return
@@ -57,11 +59,14 @@ def gc_command(
         typer.Option("--older-than", metavar="AGE", help="Runs that ended, or were last written, before: 30d, 12h."),
     ],
     *,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Delete what could be gone on with, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     journal: JournalOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Delete all runs of an age, whatever became of them, and answers of that age in the cache; what runs stays.
+    """Delete the runs of an age that have got to their end, and answers of that age in the cache.
+
+    What was cut short or stopped stays, since `agentmesh resume` goes on with it, and so does what is running.
 
     Example: agentmesh gc --older-than 30d --dry-run
     """
@@ -74,15 +79,24 @@ def gc_command(
     names = [run.id for run in runs]
     old = [run for run in runs if run.holder is None and _age(run) < before]
     shorts = {run.path: short_id(run.id, names) for run in old}
+    kept = [] if unfinished else [run for run in old if run.is_unfinished]
+    old = [run for run in old if run not in kept]
     answers = forget(folder, before=before, only_count=dry_run)
+    told = {"kept": [_json(run, shorts[run.path], run_size(run.path).size) for run in kept], "answers": answers}
     if not dry_run:
-        _delete(old, shorts, json=json, answers=answers)
-        return
+        _delete(old, shorts, json=json, told=told, also=_cached(answers))
+    elif json:
+        rows = [_json(run, shorts[run.path], run_size(run.path).size) for run in old]
+        print_json({"would_delete": rows, "bytes": sum(row["bytes"] for row in rows), **told})
+    else:
+        _show(old, shorts, also=_cached(answers))
+    if kept and not json:
+        typer.echo(_why_kept(kept, shorts))
+
+
+def _show(old: list[RunSummary], shorts: dict[Path, str], *, also: str) -> None:
+    """The runs that would be deleted."""
     sizes = [run_size(run.path).size for run in old]
-    if json:
-        rows = [_json(run, shorts[run.path], number) for run, number in zip(old, sizes, strict=True)]
-        print_json({"would_delete": rows, "bytes": sum(sizes), "answers": answers})
-        return
     table = new_table(["when", "id", "workflow", "status"], numbers=["cost", "size"])
     for run, number in zip(old, sizes, strict=True):
         spent = Text("" if run.problem else cost(run.usd))
@@ -91,7 +105,15 @@ def gc_command(
     console = new_console()
     if old:
         console.print(table)
-    console.print(text_of(f"would delete {plural(len(old), 'run')}, {size(sum(sizes))}{_cached(answers)}"))
+    console.print(text_of(f"would delete {plural(len(old), 'run')}, {size(sum(sizes))}{also}"))
+
+
+def _why_kept(kept: list[RunSummary], shorts: dict[Path, str]) -> str:
+    named = f" ({', '.join(shorts[run.path] for run in kept)})" if len(kept) <= _NAMED else ""
+    return (
+        f"kept {plural(len(kept), 'unfinished run')} of that age{named}: `agentmesh resume` can still go on; "
+        "--unfinished deletes such runs, too"
+    )
 
 
 def _cached(answers: int) -> str:
@@ -106,7 +128,9 @@ def _age(run: RunSummary) -> float:
     return max(times, default=time.time())
 
 
-def _delete(runs: list[RunSummary], shorts: dict[Path, str], *, json: bool, answers: int = 0) -> None:
+def _delete(
+    runs: list[RunSummary], shorts: dict[Path, str], *, json: bool, told: dict[str, Any] | None = None, also: str = ""
+) -> None:
     """Delete and say what. What cannot be deleted ends it, after it was said what has been."""
     rows: list[dict[str, Any]] = []
     try:
@@ -116,10 +140,10 @@ def _delete(runs: list[RunSummary], shorts: dict[Path, str], *, json: bool, answ
     finally:
         total = sum(row["bytes"] for row in rows)
         if json:
-            print_json({"deleted": rows, "bytes": total, "answers": answers})
+            print_json({"deleted": rows, "bytes": total, **(told or {})})
         else:
-            named = f": {', '.join(row['short'] for row in rows)}" if 0 < len(rows) <= 20 else ""
-            typer.echo(f"deleted {plural(len(rows), 'run')}, {size(total)}{named}{_cached(answers)}")
+            named = f": {', '.join(row['short'] for row in rows)}" if 0 < len(rows) <= _NAMED else ""
+            typer.echo(f"deleted {plural(len(rows), 'run')}, {size(total)}{named}{also}")
 
 
 def _json(run: RunSummary, short: str, number: int) -> dict[str, Any]:
@@ -131,5 +155,7 @@ def _short(run: RunSummary) -> str:
 
 
 def _line(run: RunSummary) -> str:
+    """A run, and what is lost with one that could be gone on with."""
     parts = (when(run.began, full=True), _short(run), run.name, run.status, size(run_size(run.path).size))
-    return "  ".join(filter(None, parts))
+    lost = f"{plural(run.done, 'task')} done for {cost(run.usd)} would be lost, since it is unfinished"
+    return "  ".join(filter(None, (*parts, lost if run.is_unfinished else "")))

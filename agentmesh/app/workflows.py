@@ -14,15 +14,22 @@ import anyio
 import typer
 
 from ..catalog import Catalog
-from ..clock import in_thread
+from ..clock import in_thread, wall
 from ..errors import UserError
 from ..workflow.fits import check_prices, check_sizes
 from ..workflow.load import load_workflow
 from ..workflow.models import problem_of_model
 from ..workflow.plan import Workflow
-from .budgets import BudgetOption, budget_over, budget_words
+from .budgets import BudgetOption, budget_over, budget_words, newest_bounds
 from .exits import EXIT_CODES, FAILED
-from .going_on import FreshFlag, OnUncertainChoice, OnUncertainOption, on_uncertain_of, refuse_output_of_another
+from .going_on import (
+    FreshFlag,
+    OnUncertainChoice,
+    OnUncertainOption,
+    began_as,
+    on_uncertain_of,
+    refuse_output_of_another,
+)
 from .options import (
     CacheOption,
     DisplayOption,
@@ -95,17 +102,16 @@ def run_command(
         workflow, input_options=inputs or (), model_options=model or (),
         resolve=problem_of_model(catalog, keys=options.replay is None),
     )  # fmt: skip
-    loaded = budget_over(loaded, budget)
-    _check_fits(loaded, catalog)
-    given = {
+    given: dict[str, Any] = {
         "command": "run", "workflow": workflow, "model": list(model or ()), "rate": list(options.rate),
         "provider_file": [str(file) for file in options.provider_file],
-        "output": None if output is None else str(output), "budget": list(budget or ()), **told(options),
+        "output": None if output is None else str(output), **told(options),
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
     if resume is not None and resume.path is not None:
         refuse_output_of_another(output, resume.path.stem)
-    return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
+        given["budget"] = began_as(resume.path).options.get("budget")
+    return _go(loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume)
 
 
 def _unfinished(
@@ -138,15 +144,30 @@ def resume_workflow(
         given["workflow"], inputs=started.inputs, model_options=given.get("model", ()),
         resolve=problem_of_model(catalog, keys=options.replay is None),
     )  # fmt: skip
-    loaded = budget_over(loaded, given.get("budget"), budget)
-    _check_fits(loaded, catalog)
     if output is None and given.get("output") is not None:
         output = Path(given["output"])
     if output is not None:
         _check_output(output)
         refuse_output_of_another(output, started.run)
     resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain or loaded.on_uncertain))
-    return anyio.run(partial(_run, loaded, catalog=catalog, options=options, output=output, given=given, resume=resume))
+    given = {**given, "output": None if output is None else str(output)}
+    return _go(loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume)
+
+
+def _go(
+    workflow: Workflow, given: Mapping[str, Any], *, budget: Sequence[str] | None, catalog: Catalog, options: Options,
+    output: Path | None, resume: Resume | None,
+) -> int:  # fmt: skip
+    """Run it within the budget that is said now, else the one that it was `given` before."""
+    texts, notices = newest_bounds(given.get("budget"), budget)
+    workflow = budget_over(workflow, texts)
+    _check_fits(workflow, catalog)
+    return anyio.run(
+        partial(
+            _run, workflow, catalog=catalog, options=options, output=output, given={**given, "budget": texts},
+            resume=resume, notices=notices,
+        )
+    )  # fmt: skip
 
 
 def _check_fits(workflow: Workflow, catalog: Catalog) -> None:
@@ -157,8 +178,9 @@ def _check_fits(workflow: Workflow, catalog: Catalog) -> None:
 
 async def _run(
     workflow: Workflow, *, catalog: Catalog, options: Options, output: Path | None, given: Mapping[str, Any],
-    resume: Resume | None,
+    resume: Resume | None, notices: Sequence[str],
 ) -> int:  # fmt: skip
+    from ..events import Notice
     from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
     from .displays import open_display
@@ -183,6 +205,8 @@ async def _run(
             def begin(run: Run) -> None:
                 begun.append(run)
                 signals.watch(run)
+                for text in notices:
+                    run.record.emit(Notice(at=wall(), level="info", text=text))
 
             result = await run_workflow(
                 mesh, workflow, watchers=[display.event, *recorded.watchers], known=recorded.known, on_run=begin,

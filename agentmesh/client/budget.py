@@ -43,7 +43,10 @@ class BudgetStatistics:
 
 
 class Budget:
-    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` seconds from now."""
+    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` seconds from now.
+
+    Time in which a run that counts against it is paused does not count, except in that of a mesh.
+    """
 
     def __init__(
         self, *, usd: float | None = None, tokens: float | None = None, calls: float | None = None,
@@ -57,6 +60,8 @@ class Budget:
         self._spent = [0.0, 0.0, 0.0]
         self._reserved = [0.0, 0.0, 0.0]
         self._began: float | None = None
+        self._pauses = 0  # of runs, now
+        self._paused_at = 0.0
         self._freed: anyio.Event | None = None  # made by the first who waits
         self._waiting = 0
         self._runs: tuple[str, ...] = ()
@@ -83,12 +88,30 @@ class Budget:
     def begin(self) -> None:
         """Time counts from here on."""
         if self._began is None:
-            self._began = monotonic()
+            self._began = self._now
+
+    def pause(self) -> None:
+        """Its time stands still from now on, until `unpause` was said as often."""
+        if not self._pauses:
+            self._paused_at = monotonic()
+        self._pauses += 1
+        self._wake()
+
+    def unpause(self) -> None:
+        """Its time goes on."""
+        self._pauses -= 1
+        if not self._pauses and self._began is not None:
+            self._began += monotonic() - self._paused_at
+        self._wake()
+
+    @property
+    def _now(self) -> float:
+        return self._paused_at if self._pauses else monotonic()
 
     def carry(self, spent: tuple[float, float, float], *, seconds: float = 0.0) -> None:
         """Count what earlier processes of the run have spent: dollars, tokens and calls, and the time they took."""
         self.spend(spent)
-        self._began = min(self._began or math.inf, monotonic() - seconds)
+        self._began = min(self._began or math.inf, self._now - seconds)
 
     def joins(self, run: str) -> bool:
         """Whether this is the first that it hears of a run: what that has spent before is not counted yet."""
@@ -111,12 +134,12 @@ class Budget:
     @property
     def seconds(self) -> float:
         """For how long its time has run, in all processes of a run; asked in an event loop."""
-        return 0.0 if self._began is None else monotonic() - self._began
+        return 0.0 if self._began is None else self._now - self._began
 
     def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:
         """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
         if self.time is not None and self._began is not None and self.time_left <= _EPSILON:
-            return "time", self.time, monotonic() - self._began
+            return "time", self.time, self.seconds
         for place, bound in enumerate((self.usd, self.tokens, self.calls)):
             if bound is not None and self._spent[place] + need[place] > bound + _EPSILON:
                 return BUDGET_UNITS[place], bound, self._spent[place]
@@ -127,7 +150,7 @@ class Budget:
         """Seconds until its time is over, from 0 on."""
         if self.time is None or self._began is None:
             return math.inf if self.time is None else self.time
-        return max(0.0, self._began + self.time - monotonic())
+        return max(0.0, self._began + self.time - self._now)
 
     def fits(self, need: tuple[float, float, float]) -> bool:
         """Whether `need` (dollars, tokens, calls) fits beside what is spent and reserved."""
@@ -146,17 +169,20 @@ class Budget:
         """Count what a call really cost, and wake who waits."""
         for place, amount in enumerate(cost):
             self._spent[place] += amount
+        self._wake()
+
+    def _wake(self) -> None:
         if self._freed is not None:
             self._freed.set()
             self._freed = None
 
     async def wait_freed(self) -> None:
-        """Wait until a reservation was settled, or the time is over."""
+        """Wait until a reservation was settled, the time is over, or it begins to stand still or goes on."""
         self._waiting += 1
         if self._freed is None:
             self._freed = anyio.Event()
         try:
-            with anyio.move_on_after(None if self.time is None else self.time_left):
+            with anyio.move_on_after(None if self.time is None or self._pauses else self.time_left):
                 await self._freed.wait()
         finally:
             self._waiting -= 1

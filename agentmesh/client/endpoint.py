@@ -164,9 +164,9 @@ class Endpoint:
                     await self.lane.admit_again(ticket)
                     admitted = ticket
             caller.budgets.check_time()
-            if admitted is None or caller.halted():
+            if caller.halted():
                 raise Halted
-            if caller.pause.on:
+            if admitted is None or caller.pause.on:  # without a pause the time would have been over
                 raise Paused
             if (stopped := self.stopped) is not None:  # meanwhile, by what another call was told
                 raise CallFailed(stopped)

@@ -1,4 +1,4 @@
-"""The pause of a run: while it lasts nothing new is sent, and its deadlines move on with it."""
+"""The pause of a run: while it lasts nothing new is sent, its deadlines move on with it, and no budget's time runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import anyio
 
 from ..clock import monotonic
+from .budget import Budget
 
 __all__ = ["Pause", "Paused"]
 
@@ -20,10 +21,12 @@ class Paused(Exception):
 class Pause:
     """Whether a run is paused. Who has something to send waits for `wait_over` first, and asks again once admitted."""
 
-    __slots__ = ("_deadlines", "_over")
+    __slots__ = ("_budgets", "_deadlines", "_lasted", "_over", "_since")
 
     def __init__(self) -> None:
         self._over: anyio.Event | None = None
+        self._since = self._lasted = 0.0
+        self._budgets: set[Budget] = set()
         self._deadlines: dict[anyio.CancelScope, float] = {}  # of each, the seconds that it had left when it stopped
 
     def __repr__(self) -> str:
@@ -37,7 +40,9 @@ class Pause:
     def begin(self) -> None:
         """From now on."""
         if self._over is None:
-            self._over = anyio.Event()
+            self._over, self._since = anyio.Event(), monotonic()
+            for budget in self._budgets:
+                budget.pause()
             for scope in self._deadlines:
                 self._stop(scope)
 
@@ -46,8 +51,23 @@ class Pause:
         if self._over is not None:
             self._over.set()
             self._over = None
+            self._lasted += monotonic() - self._since
+            for budget in self._budgets:
+                budget.unpause()
             for scope, left in self._deadlines.items():
                 scope.deadline = monotonic() + left
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has lasted in all."""
+        return self._lasted + (monotonic() - self._since if self.on else 0.0)
+
+    def stops_time_of(self, budget: Budget) -> None:
+        """From now on the time of this budget stands still whenever the run is paused."""
+        if budget not in self._budgets:
+            self._budgets.add(budget)
+            if self.on:
+                budget.pause()
 
     async def wait_over(self) -> None:
         """Return when it is not paused."""

@@ -100,11 +100,9 @@ def without_content(event: Event) -> Event:
     """The event without prompts, replies, inputs and values, and without error texts that may quote them."""
     match event:
         case RunStarted():
-            said = event.options.items()
-            options = {name: value for name, value in said if value is None or name not in _QUOTING_OPTIONS}
-            return replace(event, inputs={}, spec=None, options=options, content=False)
+            return replace(event, inputs={}, spec=None, options=_without_quotes(event.options), content=False)
         case RunResumed():
-            return replace(event, spec=None)
+            return replace(event, spec=None, options=_without_quotes(event.options))
         case ToolEnded():
             return replace(event, call_id="", arguments="", result="")
         case CallIntent():
@@ -125,6 +123,10 @@ def without_content(event: Event) -> Event:
             return replace(event, top=tuple(replace(standing, item=None) for standing in event.top))
         case _:
             return event
+
+
+def _without_quotes(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is None or name not in _QUOTING_OPTIONS}
 
 
 def _quotes_nothing(error: ErrorInfo | None) -> ErrorInfo | None:

@@ -7,9 +7,9 @@ wakes once. Only one group is ever away, so the connection has one thread at a t
 
 A commit costs CPU (0.5 ms and two thread switches, when little is going on), so there is none that nobody needs. A
 group is due at once when somebody waits in `durable`, or when it has grown large; where there are hundreds of commits a
-second, they keep 4 ms from each other, so that several calls share one. What nobody waits for goes with the next
-commit, 0.1 s later at the latest; so does what is waited for with patience, 0.1 s after the last commit at the latest.
-Then calls that follow each other closely take one commit each, that of their intent.
+second, they keep 4 to 10 ms from each other, the more the more wait, so that several calls share one. What nobody waits
+for goes with the next commit, 0.1 s later at the latest; so does what is waited for with patience, 0.1 s after the last
+commit at the latest. Then calls that follow each other closely take one commit each, that of their intent.
 
 A disk error ends it: the group that met it and all that wait are given up, and every waiter and the owner are told.
 """
@@ -37,7 +37,9 @@ __all__ = ["Journal", "JournalStatistics", "NullJournal"]
 _GROUP_RECORDS = 2000  # the most that one commit takes, so that no waiter waits for ever more
 _GROUP_BYTES = 1_000_000  # a group of this weight waits for nobody
 _LINGER_S = 0.1  # longer than from call to call at the rates where commits cost most, too short for anybody to notice
-_AT_ONCE, _APART_S = 10, 0.004  # so many commits that are waited for wait for nothing; then they keep their distance
+_APART_S, _APART_MOST_S = 0.004, 0.010  # commits that are waited for keep such a distance, and within these bounds
+_APART_EACH_S = 0.002  # so much for each who waited for the last one: from 250 calls a second on, CPU is what is short
+_AHEAD_S = 0.04  # they may be early by this in all, so that who has not asked for a while waits for nothing
 _ROOM_BYTES = 16_000_000  # pending above this: a disk that is slower than the run must slow the run
 _ROW_BYTES = 200  # what a row weighs beside its body, in memory
 _SUMMARY_SECONDS = 1.0  # between two summaries; a reader counts what came after the last one
@@ -56,12 +58,13 @@ class JournalStatistics:
 
 @dataclass(slots=True)
 class _Group:
-    """Rows that one commit will take at `due`. `last` is the number of the newest."""
+    """Rows that one commit will take at `due`. `last` is the number of the newest, `waiters` how many asked for it."""
 
     due: float
     rows: list[Row] = field(default_factory=list)
     weight: int = 0
     last: int = 0
+    waiters: int = 0
     finished: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -174,7 +177,8 @@ class Journal:
             self._alarm.set(group.due)
             return
         self._alarm.set(math.inf)
-        self._committed_at, self._paced = now, max(self._paced, now) + _APART_S
+        apart = min(_APART_MOST_S, max(_APART_S, _APART_EACH_S * group.waiters))
+        self._committed_at, self._paced = now, max(self._paced, now) + apart
         self._thread.do(partial(self._commit, group.rows, self._summary_due(group)), then=self._committed)
         self._away = True
 
@@ -204,6 +208,7 @@ class Journal:
             group = next((group for group in self._groups if group.last >= number), None)
             if group is None:
                 raise AgentmeshError(f"run {self.run_id} has no record {number}; the last is {self._appended}")
+            group.waiters += 1
             self._hurry(group, at=self._due_at(patient=patient))
             await group.finished.wait()
 
@@ -211,7 +216,7 @@ class Journal:
         """When somebody who waits may have a commit."""
         if self._alarm.closed:  # later, nobody would think of it
             return -math.inf
-        return self._committed_at + _LINGER_S if patient else self._paced - _AT_ONCE * _APART_S
+        return self._committed_at + _LINGER_S if patient else self._paced - _AHEAD_S
 
     async def room(self) -> None:
         """Wait while more than 16 MB wait for the disk. Raises UserError when the disk refused."""

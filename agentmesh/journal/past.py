@@ -19,6 +19,7 @@ from ..events import (
     CollectionClosed,
     Event,
     MatchEnded,
+    RunEnded,
     RunResumed,
     RunStarted,
     TaskAdded,
@@ -34,7 +35,7 @@ from .read import RunFile
 __all__ = ["Answers", "Past", "Spent"]
 
 _CUT_OFF = "the process ended while this call was in flight"
-_STORY = (RunStarted, RunResumed, MatchEnded)
+_STORY = (RunStarted, RunResumed, RunEnded, MatchEnded)
 _STATES = (TaskAdded, TaskEnded, TaskReopened, CollectionClosed)
 _CALLS = (CallIntent, CallEnded, ToolEnded)
 
@@ -79,6 +80,7 @@ class Past:
         self.started: RunStarted
         self.spec: str | None = None
         self.seconds = 0.0
+        self.paused = 0.0  # of these seconds
         self._matches: dict[str, dict[str, MatchEnded]] = {}  # by task and address
         self.uncertain: list[CallIntent] = []
         self.fails_uncertain = fails_uncertain
@@ -162,8 +164,10 @@ class Past:
                 case RunResumed():
                     first = event
                     self.spec = event.spec or self.spec
-                    self.seconds = event.seconds
+                    self.seconds, self.paused = event.seconds, event.paused
                     self._begins.append((event.at, event.seconds))
+                case RunEnded(paused=paused):
+                    self.paused = paused
                 case MatchEnded(address=address):
                     self._matches.setdefault(address.partition("/")[0], {})[address] = event
                 case _:
@@ -289,10 +293,11 @@ class Past:
     def spent(self, *, task: str | None = None, agent: str | None = None) -> Spent:
         """What budgets count so far: of the run, of what is at and under an address, or of an agent. Blocks.
 
-        What was in flight counts as it was reserved.
+        What was in flight counts as it was reserved, and no time in which the run was paused, where that is recorded.
         """
         if task is None and agent is None:
-            spent = Spent(self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls), self.seconds)
+            seconds = self.seconds - self.paused
+            spent = Spent(self.tally.spent_usd, self.tally.spent_tokens, float(self.tally.calls), seconds)
             for one in self.uncertain:
                 spent = spent.more(Spent(one.reserved_usd, one.reserved_tokens, 1.0))
             return spent
@@ -304,7 +309,7 @@ class Past:
         for (of_task, of_agent), sums in found.items():
             if (task is None or "/" in task or task == of_task) and agent in (None, of_agent):
                 spent = spent.more(sums)
-        return spent
+        return spent._replace(seconds=min(spent.seconds, self.seconds - self.paused))
 
     def _sums(self, under: str | None = None) -> dict[tuple[str, str | None], Spent]:
         """What was spent by each agent in each task."""

@@ -74,6 +74,11 @@ class RunSummary:
     as_of: float | None = None
     problem: str | None = None
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it was cut short, so that another process could go on with it."""
+        return self.status in ("interrupted", "cancelled", "stopped")
+
 
 class _DamagedError(UserError):
     """What was asked for lies on a damaged page, or on the way to it there is one; other things may be intact."""

@@ -1,4 +1,4 @@
-"""Budgets in a run that goes on: they count what its earlier processes have spent."""
+"""Budgets in a run: they count what its earlier processes have spent, and no time in which it is paused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from ..client.budget import Budget
+from ..client.pausing import Pause
 
 if TYPE_CHECKING:
     from .recall import Recall
@@ -28,8 +29,9 @@ class Carrying:
     A budget that was there when an earlier process of the run was this very one has counted it already.
     """
 
-    def __init__(self, run: str, recall: Recall | None) -> None:
+    def __init__(self, run: str, recall: Recall | None, *, pause: Pause) -> None:
         self._run = run
+        self._pause = pause
         self._recall = recall
         self._is_new: dict[Budget, bool] = {}  # to this run
         self._due: dict[Budget, dict[_Of, None]] = {}
@@ -41,6 +43,7 @@ class Carrying:
 
     def note(self, budget: Budget, *, agent: str | None = None, task: str | None = None) -> None:
         """A budget counts the calls of an agent, or those at and under an address."""
+        self._pause.stops_time_of(budget)
         if self._recall is None:
             budget.joins(self._run)
             return

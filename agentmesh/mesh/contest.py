@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from ..agents.agent import Agent
 from ..agents.output import OutputType
-from ..client.caller import Halted
+from ..client.caller import Halted, Tally
 from ..client.known import KnownMatches
 from ..clock import monotonic, wall
 from ..errors import CallFailed, ErrorInfo, UserError
@@ -31,6 +31,7 @@ from ..ranking import Match, Stop, Tournament, TournamentStatistics, Verdict, ju
 from ..template import Template
 from .asked import describe_agent
 from .perform import answer
+from .record import Cost
 from .run import Run
 from .task import Task
 from .work import FAIL, Job, OnFailure, SkipTask, Work
@@ -62,6 +63,8 @@ class Matches:
         self._changed = anyio.Event()
         self._last_error: ErrorInfo | None = None
         self._over: Exception | None = None
+        self._tally: Tally | None = None
+        self._played = 0  # matches that cost something: not those that a budget's end has kept from being asked
         self._told_at = -math.inf
         self._begun: list[tuple[str, str]] = []  # for each meeting before, or in a recording, its pair
         self._follows = False  # only those are played, so that a recorded tournament comes out as it did
@@ -97,6 +100,17 @@ class Matches:
         """How far it is."""
         return self._tournament.statistics()
 
+    def left(self) -> Cost | None:
+        """What the matches that may still be played should cost, if each costs what it did so far; None if unknown."""
+        limit, played, tally = self.statistics().limit, self._played, self._tally
+        if not played or limit is None or tally is None:
+            return None
+        tokens = (tally.usage.input_tokens or 0) + (tally.usage.output_tokens or 0)
+        unpriced = played if tally.usd is None else 0
+        so_far, more = Cost(played, tally.usd or 0.0, tokens, tally.usage.calls, unpriced), Cost()
+        more.add(so_far, max(0, limit - played) / played)
+        return more
+
     async def changed(self) -> None:
         """Wait for the next change."""
         await self._changed.wait()
@@ -112,6 +126,7 @@ class Matches:
         for known in job.run.known:
             if isinstance(known, KnownMatches) and (pairs := known.matches(str(job.node.address))):
                 self._begun, self._follows = list(pairs), True
+        self._tally, job.run.record.matches[job.node.address.task] = job.caller.tally, self.left
         job.run.runner.on_stopped.append(self.notify)
         try:
             await self._play_all(job, criteria)
@@ -212,6 +227,7 @@ class Matches:
             self._over = self._over or over
         self._tournament.record(match, score)
         if score is not None or error is not None:
+            self._played += 1
             job.run.record.emit(
                 MatchEnded(
                     at=wall(), address=address, first=match.first, second=match.second, score=score,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..client.budget import Budget
@@ -25,14 +25,16 @@ class Left:
     """Unfinished tasks by name; `grows` says that more may come that are not known yet.
 
     `cost` is what they should cost, from what the items of the same tasks have cost so far; it leaves out the tasks in
-    `unknown`, of which no item has ended. `budget` is the unit of the budget that has ended, and a bound in it with
-    which the run should get to its end.
+    `unknown`, of which no item has ended. `matches` says of tournaments how many it counts: as many as may still be
+    played, though they end earlier where the order is clear. `budget` is the unit of the budget that has ended, and a
+    bound in it with which the run should get to its end.
     """
 
     tasks: Mapping[str, int]
     grows: bool
     cost: Cost
     unknown: tuple[str, ...] = ()
+    matches: Mapping[str, int] = field(default_factory=dict)
     budget: tuple[str, float] | None = None
 
 
@@ -49,14 +51,18 @@ def left_of(run: Run, *, expected: Mapping[str, int] | None = None) -> Left | No
         return None
     calling = {node.address.task for node in open_nodes if node.payload is not None and node.payload.is_call}
     calling.update(expected or {})
-    cost, unknown = Cost(), []
+    cost, unknown, matches = Cost(), [], {}
     for name, number in tasks.items():
         known = run.record.costs.get(name)
-        if known is not None and known.items:
+        if (more := run.record.matches.get(name, lambda: None)()) is not None:
+            matches[name] = round(more.items)
+            cost.add(more)
+        elif known is not None and known.items:
             cost.add(known, number / known.items)
         elif name in calling:
             unknown.append(name)
-    return Left(dict(tasks), grows, cost, tuple(unknown), _budget(run, cost, sum(tasks[name] for name in unknown)))
+    budget = _budget(run, cost, sum(tasks[name] for name in unknown))
+    return Left(dict(tasks), grows, cost, tuple(unknown), matches, budget)
 
 
 def _budget(run: Run, cost: Cost, unknown: int) -> tuple[str, float] | None:
@@ -79,7 +85,8 @@ def _budget(run: Run, cost: Cost, unknown: int) -> tuple[str, float] | None:
         case "calls":
             bound, spent, needed = budget.calls, budget.spent_calls, more.calls
         case _:
-            share = more.items / so_far.items if so_far.items else 1.0
+            calls = run.record.usage.calls
+            share = more.calls / calls if calls else 1.0
             bound, spent, needed = budget.time, over.budget.seconds, over.budget.seconds * share
     return over.unit, _round_up(
         max(spent + _SPARE * needed + over.need, _SPARE * (bound or 0.0)), whole=over.unit != "usd"

@@ -32,19 +32,18 @@ OnUncertain = Literal["resend", "fail"] | Callable[[Sequence[CallIntent]], Liter
 """What becomes of calls that were in flight when a process ended: they may have been paid. A function is asked, in a
 thread, when there are such calls."""
 
-_UNFINISHED = frozenset({"interrupted", "cancelled", "stopped"})
-
 
 @dataclass(frozen=True, slots=True)
 class Resume:
     """How to go on with a run: the one in the file `path`, or the newest unfinished one of the same name.
 
-    `failed` tries again what has failed, too; `on_uncertain` says what becomes of open calls.
+    `failed` tries again what has failed, too; `on_uncertain` says what becomes of calls that were in flight: `resend`,
+    `fail`, or a function of them that returns one of these. None is what the workflow says, else `resend`.
     """
 
     path: Path | None = None
     failed: bool = False
-    on_uncertain: OnUncertain = "resend"
+    on_uncertain: OnUncertain | None = None
 
 
 def find_unfinished(folder: Path, *, name: str, identity: str | None = None) -> Path | None:
@@ -60,7 +59,7 @@ def find_unfinished(folder: Path, *, name: str, identity: str | None = None) -> 
                 f"run {short_id(run.id)} of the same name and inputs is being written by {run.holder}: wait for it, or "
                 "start another one"
             )
-        return run.path if run.status in _UNFINISHED else None
+        return run.path if run.is_unfinished else None
     return None
 
 
@@ -109,7 +108,9 @@ def open_again(path: Path, resume: Resume, *, content: bool) -> tuple[Journal, P
         past = Past.read(path, failed=resume.failed)
         choice = resume.on_uncertain
         if callable(choice):
-            choice = choice(past.uncertain) if past.uncertain else "resend"
+            choice = choice(past.uncertain) if past.uncertain else None
+        if choice not in (None, "resend", "fail"):
+            raise UserError(f"on_uncertain is resend, fail, or a function that returns one of these, not {choice!r}")
         past.fails_uncertain = choice == "fail"
     except BaseException:
         journal.abandon()
@@ -133,7 +134,7 @@ def _go_on(run: Run, begun: Begun, *, past: Past) -> None:
     run.record.emit(
         RunResumed(
             at=at, run=run.id, process=process, seconds=past.seconds, uncertain=len(past.uncertain), spec=spec,
-            changes=changes,
+            changes=changes, options=started.options, paused=past.paused,
         )
     )  # fmt: skip
     for ended in past.ends_of_uncertain(at):

@@ -20,7 +20,7 @@ __all__ = ["Cost", "Record"]
 
 @dataclass(slots=True)
 class Cost:
-    """What `items` have cost together: dollars of known prices, tokens, calls."""
+    """What `items` (of a tournament, its matches) have cost together: dollars of known prices, tokens, calls."""
 
     items: float = 0
     usd: float = 0.0
@@ -65,6 +65,7 @@ class Record:
         self.saved_usd: float | None = 0.0 if tally is None else tally.saved_usd  # what these cost when they were asked
         self.counts: dict[str, Counter[str]] = {}
         self.costs: dict[str, Cost] = {}  # of the items that were performed, by task
+        self.matches: dict[str, Callable[[], Cost | None]] = {}  # that tournaments may still play, see Matches.left
         self.failures: list[Outcome] = []
         self.broken: UserError | None = None
         self.in_flight = 0  # calls

@@ -89,13 +89,14 @@ class Run:
         self._priced: set[tuple[str, ...]] = set()  # models whose prices are known to be known
         self._began = monotonic()
         self._ended = False
-        self.carrying = Carrying(identity, self.recall)
+        self.carrying = Carrying(identity, self.recall, pause=self.pause)
         self.exceeded: BudgetExceeded | None = None
         if budget is not None:
             if budget.joins(identity) and past is not None:
                 spent = past.spent()
                 budget.carry(spent[:3], seconds=spent.seconds)
             budget.begin()
+            self.pause.stops_time_of(budget)
 
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.id}: {self.runner.statistics()}>"
@@ -375,12 +376,14 @@ class Run:
         self._ended = True
         self.over.set()
         self.runner.stop()
+        self.pause.end()  # budgets may be of other runs, too
         statistics = self.runner.statistics()
         if self.status is None:
             self.status = "cancelled" if statistics.unfinished else "partial" if statistics.failed else "done"
         ended = RunEnded(
             at=wall(), status=self.status, seconds=self.seconds, usage=self.record.usage, usd=self.record.usd,
             unfinished=statistics.unfinished, reason=self.reason,
+            paused=self.pause.seconds + (0.0 if self.past is None else self.past.paused),
         )  # fmt: skip
         if self.record.broken is None:
             self.record.emit(ended)

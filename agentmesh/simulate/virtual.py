@@ -11,7 +11,8 @@ What is real may be under way just then, and must not be overtaken:
 If nothing is runnable, no timer is set and nothing real is pending, no event can ever come: the loop says so instead
 of hanging. Threads that pass neither door are given a moment to show up first.
 
-trio has `trio.testing.MockClock(autojump_threshold=...)` for the same purpose.
+trio has `trio.testing.MockClock(autojump_threshold=0)` for the same purpose, which `clock` holds while functions are
+in threads; of sockets and subprocesses it knows nothing.
 """
 
 from __future__ import annotations

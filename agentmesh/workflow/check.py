@@ -130,6 +130,8 @@ class _Check:
         for cycle in find_cycles(with_fallbacks):
             hint = "so_far(tasks.x) reads what is there without waiting"
             message = f"tasks wait for each other: {' -> '.join(cycle)}"
+            if len({*cycle}) == 1:
+                message = "this task waits for itself"
             self.report.add(("tasks", cycle[0]), message, hint=hint, of_key=True)
             cyclic |= {*cycle}
         return cyclic

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 from ..clock import beside_loop, in_thread
 from ..events import Event
 from ..mesh.mesh import Mesh as PlainMesh
+from ..mesh.recall import Resume
 
 __all__ = ["Mesh", "ask_sync", "open_mesh"]
 
@@ -23,14 +24,15 @@ class Mesh(PlainMesh):
     async def workflow(
         self, where: str | Path, *, inputs: Mapping[str, Any] | None = None, models: Sequence[str] = (),
         seed: int | None = None, watchers: Sequence[Callable[[Event], None]] = (), weight: float = 1.0,
-        resume: bool = False,
+        resume: bool | Resume = False,
     ) -> dict[str, Any]:  # fmt: skip
         """Run a workflow file, or a shipped workflow by name; returns what `agentmesh run -o` writes.
 
         `models` are as after `--model`: `NAME=MODEL`, or a model for all; `weight` is as in `open_run`. A run that is
         partial does not raise. `resume` goes on with the unfinished run of the same workflow, inputs and models, if
-        there is one.
-        Raises InputProblems with all mistakes of the file and the inputs before anything is asked.
+        there is one; what becomes of calls that were in flight is what the file says, unless a `Resume` does.
+        Raises InputProblems with all mistakes of the file and the inputs before anything is asked, and UserError where
+        the file has somebody asked about such calls, since nobody can be.
         """
         from .load import load_workflow
         from .models import problem_of_model

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..catalog import Catalog
 from ..errors import Problem, UserError
+from ..marked_yaml import did_you_mean
 from .report import Report
 from .spec import NAME, RouteSpec
 
@@ -66,7 +67,8 @@ class Models:
         """Note that a model, by short name or in full, is used at `path`."""
         if word not in self.routes and not _is_full(word):
             if word not in self._report.marked.data.get("models", {}):
-                self._report.unknown(path, "model", word=word, known=self.routes)
+                hint = did_you_mean(word, self.routes) or " or ".join(["write provider/model", *self.routes])
+                self._report.add(path, f"there is no model '{word}'", hint=hint)
             return
         for model in (self.only,) if self.only else self.routes.get(word, (word,)):
             if not _is_full(model):

@@ -7,21 +7,22 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 
 from ..client.known import Known
 from ..clock import in_thread, wall
 from ..data import plain
-from ..events import Event, Notice, RunStatus
+from ..errors import UserError
+from ..events import CallIntent, Event, Notice, RunStatus
 from ..limits.statistics import LaneStatistics
 from ..mesh.left import Left, left_of
 from ..mesh.mesh import Mesh
-from ..mesh.recall import Resume
+from ..mesh.recall import OnUncertain, Resume
 from ..mesh.run import Run
 from ..messages import digest
 from ..outcome import Outcome, Usage
@@ -92,8 +93,9 @@ async def run_workflow(
         "waits_for": {name: plan.needs for name, plan in workflow.tasks.items()}, "options": dict(options or {}),
         "identity": identity_of(workflow, options or {}),
     }  # fmt: skip
-    if resume is True and workflow.on_uncertain == "fail":
-        resume = Resume(on_uncertain="fail")
+    if resume:
+        how = resume if isinstance(resume, Resume) else Resume()
+        resume = replace(how, on_uncertain=how.on_uncertain or _on_uncertain_of(workflow))
     named = {agent.model for agent in workflow.agents.values() if agent.model is not None}
     await mesh.read_models({model for name in named for model in workflow.routes(name)})
     dollars = mesh.budget is not None and mesh.budget.usd is not None
@@ -128,6 +130,22 @@ async def run_workflow(
         lanes=mesh.statistics(), reason=run.reason,
         unfinished=run.runner.statistics().unfinished, notes=made.notes, left=left_of(run),
     )  # fmt: skip
+
+
+def _on_uncertain_of(workflow: Workflow) -> OnUncertain | None:
+    """What the file says of calls that were in flight; `ask` is a function that finds nobody to ask."""
+    if workflow.on_uncertain != "ask":
+        return workflow.on_uncertain
+
+    def ask(calls: Sequence[CallIntent]) -> NoReturn:
+        were = "1 call was" if len(calls) == 1 else f"{len(calls):,} calls were"
+        raise UserError(
+            f"{were} in flight when the last process ended and may have been paid; {workflow.file} says `on_uncertain: "
+            'ask`, and nobody can be asked here: pass resume=am.Resume(on_uncertain="resend") to send them again, '
+            '"fail" to have them fail, or a function of these calls that returns one of the two'
+        )
+
+    return ask
 
 
 def identity_of(workflow: Workflow, options: Mapping[str, Any]) -> str:

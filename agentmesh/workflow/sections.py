@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -51,7 +51,8 @@ def read_sections(report: Report) -> Sections:
         for word in value:
             if name != "outputs":
                 _check_name(name, word, report)
-    if not sections.named["tasks"]:
+    misspelt = any(name not in HeaderSpec.model_fields for name in header)
+    if not sections.named["tasks"] and not misspelt and isinstance(data.get("tasks", {}), Mapping):
         report.add(("tasks",), "there are no tasks", of_key=True)
     for name, found in (data.get("inputs") or {}).items() if sections.named["inputs"] else ():
         long_form = found if isinstance(found, Mapping) else {"type": found}
@@ -73,6 +74,9 @@ def read_sections(report: Report) -> Sections:
 
 
 def _header(data: Mapping[str, Any], report: Report) -> HeaderSpec:
+    if "agentmesh" not in data:
+        report.add((), "agentmesh is missing", hint="write agentmesh: 1, the version of this language")
+        data = {**data, "agentmesh": 1}
     try:
         return HeaderSpec.model_validate(data)
     except ValidationError as error:
@@ -92,7 +96,11 @@ def _keep(into: dict[str, M], name: str, found: Any, model: type[M], path: tuple
     try:
         into[name] = model.model_validate(found)
     except ValidationError as error:
-        report.problems += report.marked.problems_of(error, prefix=path, model=model)
+        problems = report.marked.problems_of(error, prefix=path, model=model)
+        if name in model.model_fields and not isinstance(found, Mapping):
+            hint = f"if {name} belongs to what stands above it, indent it further"
+            problems = [replace(one, hint=hint) for one in problems]
+        report.problems += problems
 
 
 def _model(sections: Sections, name: str, found: Any, report: Report) -> None:

@@ -208,7 +208,7 @@ def test_standard_input_is_to_be_piped_again(
     with pytest.raises(UserError, match="pipe the same lines again into `agentmesh batch - -o "):
         resume_batch(run.path, failed=False, on_uncertain="resend", budget=None, options=options)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    assert batch(source="-") == 0
+    assert batch("--budget", "calls=50", source="-") == 0
     assert set(batch.calls().values()) == {1}
 
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from batch_provider import Command
 
-from agentmesh.app.budgets import budget_option, budget_words, read_bounds, read_budget
+from agentmesh.app.budgets import budget_option, budget_words, newest_bounds, read_bounds, read_budget
 from agentmesh.app.cli import main
 from agentmesh.client.budget import Budget
 from agentmesh.errors import UserError
@@ -110,9 +110,50 @@ def test_texts_that_are_no_budget(text: str, words: str) -> None:
         read_bounds([text])
 
 
-def test_the_last_of_several_wins_unit_by_unit() -> None:
-    assert read_bounds(["usd=$2", "calls=5"], None, ["usd=3", "time=15m"]) == {"usd": 3, "calls": 5, "time": 900}
-    assert read_budget(None, []) is None
+def test_the_newest_bounds_hold_unit_by_unit() -> None:
+    texts, told = newest_bounds(["usd=$2", "calls=5"], ["usd=3", "time=15m"])
+    assert read_bounds(texts) == {"usd": 3, "calls": 5, "time": 900}
+    assert told == ["the budget that this run was last given holds (calls=5); --budget gives it another"]
+    assert newest_bounds(["usd=2"], ["usd=3"]) == (["usd=3"], [])
+    assert newest_bounds(None, None) == ([], [])
+    assert read_budget([]) is None
+
+
+def test_the_budget_that_a_run_was_last_given_holds_until_another_is_said(
+    place: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By whichever command it goes on, and not the one with which it began."""
+    command = ("run", "words.yaml", "--provider-file", str(place.providers))
+    assert go(place, *command, "--budget", "calls=5") == 3
+    assert go(place, "resume", "last", "--budget", "calls=8") == 3
+    capsys.readouterr()
+    for again in (("resume", "last"), command):
+        assert go(place, *again) == 3
+        told = capsys.readouterr().err
+        assert "the budget that this run was last given holds (calls=8); --budget gives it another" in told
+        assert "8 of 8 calls" in told
+    assert go(place, *command, "--budget", "calls=11") == 3
+    assert "was last given" not in capsys.readouterr().err
+    assert go(place, "resume", "last") == 3
+    assert "(calls=11)" in capsys.readouterr().err
+    (run,) = list_runs(Path(".agentmesh"))
+    assert (run.calls, run.resumes) == (11, 5)
+    assert go(place, *command, "--fresh", "--budget", "calls=2") == 3
+    assert "was last given" not in capsys.readouterr().err
+
+
+def test_a_batch_keeps_the_budget_that_it_was_last_given(place: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    place.ask(*({"id": str(number), "prompt": "A"} for number in range(20)))
+    providers = ["--provider-file", str(place.providers)]
+    command = ["batch", str(place.lines), "-o", str(place.out), *providers, "--model", "acme/fast"]
+    assert go(place, *command, "--budget", "calls=4") == 3
+    assert go(place, "resume", "last", "--budget", "calls=7") == 3
+    capsys.readouterr()
+    for again in (["resume", "last"], [*command, "--overwrite"]):
+        assert go(place, *again) == 3
+        told = capsys.readouterr().err
+        assert "the budget that this run was last given holds (calls=7)" in told
+        assert "7 of 7 calls" in told
 
 
 def test_bounds_in_words() -> None:

@@ -113,7 +113,7 @@ def test_a_run_in_another_process(said: Said) -> None:
         (("rate", "last", "sim.rpm=3"), "'rpm' is no limit (did you mean 'requests_per_minute'?)"),
         (("rate", "last", "sim.in_flight=0"), "must be a number above 0, not '0'"),
         (("rate", "last", "sim.in_flight=nan"), "must be a number above 0, not 'nan'"),
-        (("rate", "last"), "Missing argument 'TARGET.LIMIT=N...'"),
+        (("rate", "last"), "Missing argument 'TARGET.LIMIT=N'"),
     ],
 )
 def test_what_cannot_be_said(said: Said, arguments: tuple[str, ...], message: str) -> None:

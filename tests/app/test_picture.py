@@ -139,15 +139,15 @@ def ten_thousand() -> list[object]:
 def test_ten_thousand_items_cost_a_snapshot_no_more_than_ten() -> None:
     events = ten_thousand()
     picture = Picture()
-    began_at = time.perf_counter()
+    began_at = time.thread_time()
     for event in events:
         picture.event(event)  # type: ignore[arg-type]
-    folding = time.perf_counter() - began_at
+    folding = time.thread_time() - began_at
     assert folding / len(events) < 50e-6, "an event costs a few microseconds, however many came before it"
-    began_at = time.perf_counter()
+    began_at = time.thread_time()
     for _ in range(100):
         snapshot = picture.snapshot(BEGAN + 100)
-    assert (time.perf_counter() - began_at) / 100 < 1e-3
+    assert (time.thread_time() - began_at) / 100 < 1e-3
     assert (snapshot.tasks[0].done, snapshot.calls) == (10_000, 10_000)
 
 

@@ -40,7 +40,7 @@ def stop(process: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str,
 
 
 def test_sim_answers_streams_refuses_and_ends_cleanly() -> None:
-    arguments = ("--rate", "requests_per_minute=120", "--latency", "0", "--seed", "3")
+    arguments = ("--rate", "requests_per_hour=2", "--latency", "0", "--seed", "3")
     with serving("sim", *arguments) as (process, told), httpx.Client(timeout=10) as http:
         assert told["base_url"].startswith("http://127.0.0.1:")
         assert told["base_url"].endswith("/v1")

@@ -12,6 +12,8 @@ from scripted_events import RUN, lanes, many_lanes, unwritten_lanes
 from agentmesh.app.summary import RunSummary, print_summary, summary_lines
 from agentmesh.errors import ErrorInfo
 from agentmesh.limits.statistics import LaneStatistics, SmallerMaxTokens
+from agentmesh.mesh.left import Left
+from agentmesh.mesh.record import Cost
 from agentmesh.outcome import Outcome, Usage
 
 ERROR = ErrorInfo("invalid_output", "score: 11 is over 10, after 2 repairs")
@@ -60,6 +62,15 @@ def test_a_stop_says_why_and_what_is_left() -> None:
     reason = "the budget of $2.00 is spent"
     summary = RunSummary(run=RUN, workflow="w", status="stopped", seconds=3, reason=reason, unfinished=12)
     assert summary_lines(summary)[0] == " stopped    w a3f9 in 00:03, 12 tasks unfinished: the budget of $2.00 is spent"
+
+
+def test_what_a_tournament_may_still_cost_is_an_upper_bound() -> None:
+    left = Left({"contest": 1, "report": 1}, False, Cost(328, 0.1, 100.0, 328), ("report",), {"contest": 328})
+    summary = RunSummary(run=RUN, workflow="w", status="stopped", seconds=3, left=left)
+    assert summary_lines(summary)[1] == (
+        " left       contest 1 (at most 328 matches more), report 1; an estimate by what such items have cost: "
+        "finishing takes at most about $0.10 and 328 calls, without report, of which none has ended"
+    )
 
 
 def test_lanes_that_nothing_bounded_and_those_without_a_call() -> None:

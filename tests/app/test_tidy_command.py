@@ -13,7 +13,7 @@ import pytest
 
 from agentmesh.app.cli import main
 from agentmesh.clock import in_thread
-from agentmesh.events import RunEnded, RunStarted
+from agentmesh.events import RunEnded, RunStarted, RunStatus
 from agentmesh.journal import Journal
 from agentmesh.outcome import Usage
 
@@ -27,13 +27,13 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGENTMESH_JOURNAL", raising=False)
 
 
-def write(run_id: str, *, age: float, ended: bool = True) -> Path:
+def write(run_id: str, *, age: float, ended: bool = True, status: RunStatus = "done") -> Path:
     async def written() -> Path:
         journal = await in_thread(Journal.create, Path(".agentmesh"), run_id)
         at = time.time() - age
         journal.append(RunStarted(at=at, run=run_id, name="h"))
         if ended:
-            journal.append(RunEnded(at=at, status="done", seconds=1.0, usage=Usage(), usd=0.5))
+            journal.append(RunEnded(at=at, status=status, seconds=1.0, usage=Usage(), usd=0.5))
         await journal.aclose()
         os.utime(journal.path, (at, at))
         return journal.path
@@ -71,7 +71,7 @@ def test_rm_deletes_the_file_and_what_lies_beside_it(capsys: pytest.CaptureFixtu
 def test_rm_asks_on_a_terminal_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     write("r1aaaa", age=0)
     assert main(["rm", "last"]) == 2
-    assert capsys.readouterr().err == "nothing was deleted: to delete 1 run without being asked, add --yes\n"
+    assert capsys.readouterr().err.endswith("\nnothing was deleted: to delete 1 run without being asked, add --yes\n")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     for answer, left in (("n", ["r1aaaa.db"]), ("y", [])):
         monkeypatch.setattr("typer.confirm", lambda *_, answer=answer, **__: answer == "y")
@@ -114,7 +114,7 @@ def test_what_makes_no_sense_deletes_nothing(
 def test_gc_deletes_the_old_and_says_so(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.utime(running, (1.0, 1.0))
     write("r1aaaa", age=40 * DAY)
-    write("r2bbbb", age=35 * DAY, ended=False)
+    write("r2bbbb", age=35 * DAY, status="partial")
     write("r3cccc", age=DAY)
     (RUNS / "r4dddd.db").write_bytes(b"nothing" * 2000)
     os.utime(RUNS / "r4dddd.db", (1.0, 1.0))
@@ -133,3 +133,42 @@ def test_gc_deletes_the_old_and_says_so(running: Path, capsys: pytest.CaptureFix
     assert [name for name in there() if name.endswith(".db")] == ["r3cccc.db", "r9live.db"]
     assert main(["gc", "--older-than", "30d"]) == 0
     assert capsys.readouterr().out == "deleted 0 runs, 0 B\n"
+
+
+def test_gc_keeps_what_could_be_gone_on_with_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    write("r1aaaa", age=40 * DAY)
+    write("r2bbbb", age=40 * DAY, ended=False)
+    write("r3cccc", age=40 * DAY, status="stopped")
+    write("r4dddd", age=40 * DAY, status="cancelled")
+    write("r5eeee", age=1, ended=False)
+    kept = (
+        "kept 3 unfinished runs of that age (dddd, cccc, bbbb): `agentmesh resume` can still go on; --unfinished "
+        "deletes such runs, too"
+    )
+    gc = ["gc", "--older-than", "30d"]
+    assert main([*gc, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:][1] == kept
+    assert main([*gc, "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["short"] for row in told["would_delete"]] == ["aaaa"]
+    assert [(row["short"], row["status"]) for row in told["kept"]] == [
+        ("dddd", "cancelled"), ("cccc", "stopped"), ("bbbb", "interrupted"),
+    ]  # fmt: skip
+    assert main(gc) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == kept
+    assert main([*gc, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["deleted"], len(told["kept"])) == ([], 3)
+    assert main([*gc, "--unfinished"]) == 0
+    assert capsys.readouterr().out.startswith("deleted 3 runs, ")
+    assert there() == ["r5eeee.db"]
+
+
+def test_rm_says_what_is_lost_with_an_unfinished_run(capsys: pytest.CaptureFixture[str]) -> None:
+    write("r2bbbb", age=1, ended=False)
+    write("r3cccc", age=1)
+    assert main(["rm", "bbbb", "cccc"]) == 2
+    first, second, refused = capsys.readouterr().err.splitlines()
+    assert first.endswith("0 tasks done for $0.00 would be lost, since it is unfinished")
+    assert "lost" not in second
+    assert refused == "nothing was deleted: to delete 2 runs without being asked, add --yes"

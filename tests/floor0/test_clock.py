@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
+from collections.abc import Iterator
+from functools import partial
 
 import anyio
 import pytest
+import trio
 
 from agentmesh import clock
 
@@ -54,6 +58,60 @@ async def test_threads_are_counted_while_they_run_also_when_they_raise() -> None
     with pytest.raises(ZeroDivisionError):
         await clock.in_thread(lambda: 1 // 0)
     assert clock.threads_pending() == 0
+
+
+@pytest.mark.virtual_time
+async def test_time_stands_still_until_every_thread_is_done() -> None:
+    may_end = threading.Event()
+    polls: list[float] = []
+    worker = clock.Worker("w")
+    began = clock.monotonic()
+
+    async def poll() -> None:
+        while True:
+            await clock.sleep(0.5)
+            polls.append(clock.monotonic() - began)
+
+    async def work() -> None:
+        done = anyio.Event()
+        worker.do(partial(may_end.wait, 10.0), then=lambda value, error: done.set())
+        await clock.in_thread(int)  # one of two is done, and the other still holds
+        timer = threading.Timer(0.05, may_end.set)
+        timer.start()
+        await done.wait()
+        timer.join()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(poll)
+        with counted_turns() as turns:
+            await work()
+        assert clock.monotonic() == began
+        assert len(turns) < 20  # a loop that looks for its time to jump takes the interpreter from the thread
+        await clock.sleep(5.2)
+        group.cancel_scope.cancel()
+    assert polls == pytest.approx([0.5 * number for number in range(1, 11)])
+    worker.close()
+
+
+@contextlib.contextmanager
+def counted_turns() -> Iterator[list[float]]:
+    """One entry for each turn of trio's event loop; asyncio's lets nobody watch."""
+    turns: list[float] = []
+    if clock.on_asyncio():
+        yield turns
+        return
+    instrument = Turns(turns)
+    trio.lowlevel.add_instrument(instrument)
+    yield turns
+    trio.lowlevel.remove_instrument(instrument)
+
+
+class Turns(trio.abc.Instrument):
+    def __init__(self, turns: list[float]) -> None:
+        self._turns = turns
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._turns.append(timeout)
 
 
 async def test_a_worker_does_one_thing_after_another_and_tells_what_came_of_it() -> None:

@@ -58,7 +58,7 @@ EVENTS: list[Event] = [
     ),
     Notice(at=1.0, level="info", text="hello"),
     RunEnded(at=2.0, status="partial", seconds=1.0, usage=Usage(1), usd=None),
-    RunResumed(at=3.0, run="r", process="process 1 on host", spec=SECRET, changes=("tasks.review",)),
+    RunResumed(at=3.0, run="r", process="process 1 on host", spec=SECRET, options={"system": SECRET}),
     TaskReopened(at=3.0, address="review/a", state="failed"),
     ToolEnded(at=3.0, address="review/a", call_id="1", name="f", arguments=f'{{"q": "{SECRET}"}}', result=SECRET),
     CallSpared(

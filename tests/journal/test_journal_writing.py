@@ -161,6 +161,30 @@ async def test_commits_that_follow_each_other_closely_keep_their_distance(tmp_pa
     await journal.aclose()
 
 
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@pytest.mark.parametrize(("waiters", "seconds"), [(1, 0.004), (20, 0.010)])
+async def test_the_distance_grows_with_those_who_wait_up_to_a_bound(
+    tmp_path: Path, waiters: int, seconds: float
+) -> None:
+    journal = await create(tmp_path)
+
+    async def ask() -> None:
+        for _ in range(40):
+            journal.append(notice("a"))
+            await journal.durable()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(journal.serve)
+        began = monotonic()
+        async with anyio.create_task_group() as asking:
+            for _ in range(waiters):
+                asking.start_soon(ask)
+        assert monotonic() - began == pytest.approx(39 * seconds - 0.04, abs=0.02)
+        assert journal.statistics().groups <= 50
+        await journal.aclose()
+
+
 async def test_a_heavy_group_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_GROUP_BYTES", 1000)
     monkeypatch.setattr(journal_module, "_LINGER_S", 1e6)

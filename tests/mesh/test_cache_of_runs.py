@@ -11,6 +11,7 @@ import pytest
 from scripted import Scripted
 
 import agentmesh as am
+from agentmesh.clock import monotonic
 from agentmesh.errors import UserError
 from agentmesh.events import CallEnded, CallSpared, Event, Notice
 from agentmesh.journal.cache import CACHE_FILE, CacheFile
@@ -152,6 +153,15 @@ async def test_many_hits_wait_for_no_lane(tmp_path: Path) -> None:
     await lab.run(*prompts)
     assert len(await lab.run(*prompts)) == 600
     assert (lab.asked, lab.last.record.spared) == (600, 600)
+
+
+async def test_no_time_passes_but_that_of_the_calls(lab: Lab) -> None:
+    """Journal, cache and inbox work in threads, and virtual time stands still while they do."""
+    began = monotonic()
+    await lab.run("a", "b")
+    assert monotonic() - began == pytest.approx(1.0)
+    await lab.run("a", "b")
+    assert monotonic() - began == pytest.approx(1.0)
 
 
 async def test_a_cache_that_breaks_down_costs_no_run(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

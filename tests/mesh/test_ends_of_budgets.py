@@ -101,6 +101,28 @@ async def test_what_is_left_is_estimated_by_what_the_same_tasks_have_cost(tmp_pa
         assert left_of(run) is None
 
 
+async def test_matches_that_may_still_be_played_are_counted_at_what_others_have_cost(tmp_path: Path) -> None:
+    model = Scripted(tmp_path, '{"reasons": "it is better", "winner": "first"}')
+    judge = am.Agent("judge", model="scripted/m")
+    async with am.open_mesh(**model.options) as mesh:
+
+        async def play(calls: float) -> am.Run:
+            async with mesh.open_run("r", budget=am.Budget(calls=calls), failures="report") as run:
+                field = [run.start(am.call(str, number), key=str(number)) for number in range(6)]
+                run.tournament(judge, entrants=field, stop=am.Stop(regret=0.0, matches=40))
+            return run
+
+        left = left_of(await play(14))
+        assert left is not None
+        assert (left.tasks, left.matches, left.unknown) == ({"contest": 1}, {"contest": 26}, ())
+        assert left.cost.calls == 26
+        assert left.cost.usd == pytest.approx(26 * 15e-6)
+        assert left.budget is not None
+        finished = await play(left.budget[1])
+        assert (finished.status, finished.record.usage.calls) == ("done", 40), "what it suggests is enough"
+        assert left_of(finished) is None
+
+
 @pytest.mark.parametrize(
     ("budget", "unit", "least"),
     [({"calls": 7}, "calls", 20), ({"tokens": 300}, "tokens", 300), ({"time": 3}, "time", 7)],
@@ -122,7 +144,6 @@ async def test_the_unit_that_has_ended_is_the_one_to_raise(
         assert least <= left.budget[1] < 4 * max(least, 500)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)  # trio's virtual clock runs beside threads
 async def test_a_run_that_goes_on_counts_what_was_spent_before_in_every_budget(tmp_path: Path) -> None:
     """A second process: another mesh, and budgets that are made anew."""
     model = Scripted(tmp_path, *["yes"] * 6, 400, "yes")
@@ -143,12 +164,15 @@ async def test_a_run_that_goes_on_counts_what_was_spent_before_in_every_budget(t
             for number in range(2 + more):
                 await run.start(other.on(f"b{number}"), key=f"b{number}", budget=own).outcome()
             if not more:
+                run.set_paused(True)
+                await sleep(1000)
+                run.set_paused(False)
                 await run.start(other.on("stop"), key="stop")
                 run.stop("stopped", "for the test")
                 run.start(other.on("never"), key="never")
 
     await go(*budgets(), more=0)
-    await sleep(1000)  # between two processes no budget of time runs
+    await sleep(1000)  # between two processes no budget of time runs, nor in a pause
     whole, frugal, own = budgets()
     await go(whole, frugal, own, more=1)
     assert [one.statistics().spent_calls for one in (frugal, own, whole)] == [3, 3, 7]

@@ -135,6 +135,62 @@ async def test_time_that_is_paused_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.virtual_time
+@pytest.mark.both_backends
+async def test_no_budgets_time_runs_while_a_run_is_paused(tmp_path: Path) -> None:
+    whole, own, shared = am.Budget(time=12), am.Budget(time=20), am.Budget(time=9000)
+    async with (
+        am.open_mesh(journal=None, budget=shared, **options(tmp_path)) as mesh,
+        mesh.open_run("r", budget=whole, failures="report") as run,
+    ):
+        agent = am.Agent("a", model="lab/one", budget=own)
+        tasks = [run.start(agent.on("{{ n }}", n=n), key=str(n)) for n in range(30)]
+        for seconds in (2.5, 3.0):
+            await anyio.sleep(seconds)
+            run.set_paused(True)
+            await anyio.sleep(500)
+            assert run.record.in_flight == 0
+            run.set_paused(False)
+        assert [one.seconds for one in (whole, own)] == pytest.approx([5.5, 5.5])
+        assert shared.seconds > 1000, "other runs of the mesh were not paused"
+        await anyio.sleep(2)
+        run.set_paused(True)
+        await anyio.sleep(500)
+        with contextlib.suppress(anyio.get_cancelled_exc_class()):
+            await run.cancel()
+    assert run.end().paused == pytest.approx(1500)
+    assert not own._pauses, "the agent may have calls in another run"
+    done = [task for task in tasks if task.ended and (await task.outcome()).ok]
+    assert len(done) == run.record.counts["a"]["done"] >= 8
+
+
+@pytest.mark.virtual_time
+@pytest.mark.both_backends
+async def test_a_call_that_waits_for_a_budget_outlasts_a_pause(tmp_path: Path) -> None:
+    """What it waits for comes after the time that it would have had: another run's call ends in the pause."""
+    both = am.Budget(tokens=1500, time=4)
+    settings = {"max_tokens": 1000}
+    async with (
+        am.open_mesh(journal=None, settings=settings, **options(tmp_path)) as mesh,
+        mesh.open_run("other", budget=both) as other,
+        mesh.open_run("r", budget=both) as run,
+    ):
+        (slow,) = ask(other, "lab/slow", 1)
+        await anyio.sleep(0.5)
+        (task,) = ask(run, "lab/free", 1)
+        await anyio.sleep(0.5)
+        assert both.statistics().waiting == 1
+        run.set_paused(True)
+        await anyio.sleep(7)
+        assert both.statistics().waiting == 1
+        await anyio.sleep(90)
+        assert both.seconds == pytest.approx(1)
+        run.set_paused(False)
+        assert (await slow.outcome()).ok
+        assert (await task.outcome()).ok
+        assert both.seconds == pytest.approx(2)
+
+
+@pytest.mark.virtual_time
 async def test_rates_hold_for_every_account_for_waiting_calls_and_for_models_that_come_later(tmp_path: Path) -> None:
     """The simulated server keeps to its file, so only lowering shows at once; the pool's limit is both models'."""
     async with am.open_mesh(journal=None, **options(tmp_path, POOLED)) as mesh, mesh.open_run("r") as run:

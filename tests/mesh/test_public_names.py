@@ -21,9 +21,9 @@ USERS = [*(ROOT / "examples").glob("*.py"), *(Path(__file__).parents[1]).rglob("
 def test_the_names_are_these() -> None:
     assert sorted(am.__all__) == [
         "Address", "Agent", "AgentmeshError", "Budget", "BudgetExceeded", "Call", "CallFailed", "Contest", "Context",
-        "ErrorInfo", "Event", "HandleMisuse", "InputProblems", "Mesh", "Outcome", "OutputType", "Retry", "Run",
-        "RunFailed", "Settings", "Standing", "Stop", "Task", "TaskFailed", "Timeouts", "Tool", "Usage", "UserError",
-        "__version__", "ask_sync", "call", "open_mesh", "tool",
+        "ErrorInfo", "Event", "HandleMisuse", "InputProblems", "Mesh", "Outcome", "OutputType", "Resume", "Retry",
+        "Run", "RunFailed", "Settings", "Standing", "Stop", "Task", "TaskFailed", "Timeouts", "Tool", "Usage",
+        "UserError", "__version__", "ask_sync", "call", "open_mesh", "tool",
     ]  # fmt: skip
     assert dir(am) == sorted(am.__all__)
 

@@ -20,9 +20,11 @@ from planner_servers import Serving, Side, run_agentmesh, serving
 from agentmesh.science.planning.asynchow import load_items
 from agentmesh.science.planning.recordings import read_recordings
 
+pytestmark = pytest.mark.alone  # servers and client share the machine's cores already
+
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data"
 WORKFLOW = Path(__file__).with_name("asynchow_workflow.yaml")
-ENOUGH = 0.85  # what is really reached is shown by benchmarks, on a machine that has nothing else to do
+ENOUGH = 0.95
 """What must be used of the limit that binds, from the first call until nothing waits any more."""
 
 

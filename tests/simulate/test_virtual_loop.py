@@ -59,7 +59,8 @@ async def test_sleepers_wake_in_the_order_of_their_times() -> None:
     assert woken == [0.0, 1.0, 2.0, 3.0, 1000.0]
 
 
-def test_to_sleep_for_ever_is_a_wait_that_nothing_ends() -> None:
+def test_to_sleep_for_ever_is_a_wait_that_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentmesh.simulate.virtual._GRACE_S", 0.01)
     with pytest.raises(RuntimeError, match="every task waits for something that no timer"):
         run_virtual(anyio.sleep_forever)
 

@@ -144,7 +144,7 @@ TASKS = [
     ("  a: {value: tasks.b}\n  b: {value: tasks.a}",
      ["13:3: tasks.a: tasks wait for each other: a -> b -> a (so_far(tasks.x) reads what is there without waiting)"]),
     ("  a: {agent: writer, prompt: x, needs: a}",
-     ["13:3: tasks.a: tasks wait for each other: a -> a (so_far(tasks.x) reads what is there without waiting)"]),
+     ["13:3: tasks.a: this task waits for itself (so_far(tasks.x) reads what is there without waiting)"]),
     ("  a: {value: 'so_far(tasks.b)'}\n  b: {value: tasks.a}", []),
     # --- failures
     ("  a: {agent: writer, prompt: x, on_failure: {fallback: {task: nix}}}",
@@ -171,6 +171,8 @@ TASKS = [
      ["13:42: tasks.a.require: must be any, all or a percentage such as 95%: must be at most 100%, not 120%"]),
     # --- models of tasks
     ("  a: {agent: free, prompt: x}", ["13:14: tasks.a.agent: the agent free has no model, and the task names none"]),
+    ("  a: {agent: free, prompt: x, model: gpt-9}",
+     ["13:38: tasks.a.model: there is no model 'gpt-9' (write provider/model or large or small)"]),
     ("  a: {agent: free, prompt: x, model: lrge}",
      ["13:38: tasks.a.model: there is no model 'lrge' (did you mean 'large'?)"]),
     ("  a: {for_each: {m: [large, smal]}, agent: free, prompt: x, model: '{{ m }}'}",
@@ -195,10 +197,16 @@ def test_tasks(tasks: str, expected: list[str], tmp_path: Path) -> None:
 
 WHOLE = [
     ("agentmesh: 2\ntasks: {a: {value: 1}}\n", ["1:12: agentmesh: must be 1, not 2"]),
-    ("tasks: {a: {value: 1}}\n", ["1:1: agentmesh is missing"]),
+    ("tasks: {a: {value: 1}}\n", ["1:1: agentmesh is missing (write agentmesh: 1, the version of this language)"]),
     ("agentmesh: 1\n", ["1:1: tasks: there are no tasks"]),
     ("- a\n", ["1:1: a workflow is a map of keys (it begins with agentmesh: 1)"]),
-    ("agentmesh: 1\ntasks: [a]\n", ["2:8: tasks: must be a map of names", "2:1: tasks: there are no tasks"]),
+    ("agentmesh: 1\ntasks: [a]\n", ["2:8: tasks: must be a map of names"]),
+    ("agentmesh: 1\ntaks: {a: {value: 1}}\n", ["2:1: taks: unknown key (did you mean 'tasks'?)"]),
+    ("agentmesh: 1\ntasks:\n  one:\n  value: 1\n",
+     ["4:3: tasks.one: must be a map, not nothing",
+      "4:10: tasks.value: must be a map, not 1 (if value belongs to what stands above it, indent it further)"]),
+    ("agentmesh: 1\nagents: {a: {model: sim/small, instructions: You are: kind}}\n",
+     ["2:53: a colon that YAML does not allow here (quote a text that contains ': '; check the indentation)"]),
     ("agentmesh: 1\ntaks: 1\ntasks: {a: {value: 1}}\n", ["2:1: taks: unknown key (did you mean 'tasks'?)"]),
     ("agentmesh: 1\nsettings: {max_token: 3}\ntasks: {a: {value: 1}}\n",
      ["2:12: settings.max_token: unknown key (did you mean 'max_tokens'?)"]),

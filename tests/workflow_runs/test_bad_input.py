@@ -98,7 +98,7 @@ tasks: {a: {agent: one, prompt: x}, b: {agent: two, prompt: x}, c: {agent: three
         (GOOD.replace("sim/small", "smal"), "there is no model 'smal'"),
         (GOOD.replace("agentmesh: 1", "agentmesh: 2"), "w.yaml:1:12: agentmesh: "),
         (GOOD.replace("prompt: x", 'prompt: "{{ item"'), "w.yaml:3:33: tasks.a.prompt: "),
-        (GOOD.replace("prompt: x", 'prompt: "{{ tasks.a }}"'), "tasks wait for each other: a -> a"),
+        (GOOD.replace("prompt: x", 'prompt: "{{ tasks.a }}"'), "this task waits for itself"),
         (GOOD.replace("prompt: x", "prompt: {file: gone.md}"), "there is no file gone.md"),
         (GOOD.replace("agent: one, prompt: x", 'python: "gone_lib:f"'), "there is no module gone_lib"),
         (GOOD.replace("agent: one, prompt: x", 'python: "json:dmps"'), "did you mean 'dumps'?"),

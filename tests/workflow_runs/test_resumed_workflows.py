@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+import agentmesh as am
 from agentmesh.app.cli import main
+from agentmesh.events import CallIntent
 from agentmesh.journal import RunFile, find_run, list_runs
 
 WORKFLOW = """
@@ -139,3 +142,51 @@ def test_mistakes_are_told_and_change_nothing(place: Path, capsys: pytest.Captur
     assert "there is no such workflow" in err
     (still,) = list_runs(Path(".agentmesh"))
     assert (still.status, still.resumes) == ("interrupted", 0)
+
+
+ASKING = """
+agentmesh: 1
+name: asking
+on_uncertain: ask
+agents: {one: {}}
+tasks:
+  ask: {for_each: {model: inputs.models}, agent: one, model: "{{ model }}", prompt: x}
+inputs: {models: {type: [text], default: [slow/quick, slow/hour]}}
+outputs: {ask: tasks.ask}
+"""
+SLOW = """
+provider: slow
+dialect: openai-chat
+base_url: inprocess://slow
+models:
+  quick: {simulate: {latency: {first_token: 0.01, per_token: 0, jitter: 0}}}
+  hour: {simulate: {latency: {first_token: 3600, per_token: 0, jitter: 0}}}
+"""
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_in_python_who_would_be_asked_of_calls_in_flight_is_named_instead(place: Path) -> None:
+    Path("asking.yaml").write_text(ASKING)
+    Path("slow.yaml").write_text(SLOW)
+    killed("run", "asking.yaml", "--provider-file", "slow.yaml", ended=1)
+    asked: list[str] = []
+
+    def choose(calls: Sequence[CallIntent]) -> Literal["fail"]:
+        asked.extend(call.address for call in calls)
+        return "fail"
+
+    async with am.open_mesh(provider_files=["slow.yaml"], remembers=False) as mesh:
+        for wrong, words in (
+            (True, r"1 call was in flight .*asking.yaml says `on_uncertain: ask`, and nobody .*resume=am\.Resume\("),
+            (am.Resume(on_uncertain=lambda _: "ask"), "on_uncertain is resend, fail, or a function .*, not 'ask'"),  # type: ignore[arg-type,return-value]
+        ):
+            with pytest.raises(am.UserError, match=words):
+                await mesh.workflow("asking.yaml", resume=wrong)
+            (still,) = list_runs(Path(".agentmesh"))
+            assert (still.status, still.resumes, still.calls) == ("interrupted", 0, 1)
+        result = await mesh.workflow("asking.yaml", resume=am.Resume(on_uncertain=choose))
+        assert (result["run"], result["status"], result["usage"]["uncertain"]) == (still.id, "partial", 1)
+        assert asked == [f"ask/{result['failures'][0]['key']}"]
+        again = await mesh.workflow("asking.yaml", resume=True)
+        assert again["run"] != still.id, "nothing was unfinished, so nobody need be asked"
