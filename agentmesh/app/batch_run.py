@@ -91,7 +91,11 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
             summary = _summary(run, batch, answers=answers)
             if summary.status != "cancelled" or answers.complete:
                 await in_thread(answers.put_in_order, lambda place: _left_out(batch.lines[place], run.reason))
-    summary = replace(summary, lanes=mesh.statistics(), forecast=display.forecast, journal=journal is not None)
+    lanes = mesh.statistics()
+    simulated = all(lane.simulated for lane in lanes)
+    summary = replace(
+        summary, lanes=lanes, forecast=display.forecast, journal=journal is not None, simulated=simulated
+    )  # fmt: skip
     lost = await recorded.finish()
     if lost is not None:
         sys.stderr.write(lost + "\n")

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ..events import CallEnded, CallSpared, ToolEnded
@@ -22,6 +21,8 @@ from .wording import plural
 __all__ = ["item_json", "print_item"]
 
 _NOTICEABLE = 0.05  # seconds
+_INDENT = 14  # columns before a text
+_LEAST_WIDTH = 20
 
 
 def print_item(console: Console, item: ItemHistory) -> None:
@@ -161,11 +162,13 @@ def _said(said: Message | Reply) -> str:
 
 
 def _print_said(console: Console, role: str, text: str) -> None:
-    table = Table.grid(padding=(0, 1))
-    table.add_column(width=13, no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row(Text(f"    {role}", "bold"), text_of(text))
-    console.print(table)
+    """Who said it, and beside that the text, whose lines end where their words do."""
+    lines = text_of(text).wrap(console, max(_LEAST_WIDTH, console.width - _INDENT), overflow="fold")
+    for number, line in enumerate(lines):
+        name = "" if number else f"    {role}"
+        shown = Text.assemble((f"{name:{_INDENT}}", "bold"), line)
+        shown.rstrip()
+        console.print(shown, soft_wrap=True)
 
 
 def _readable(value: Any) -> str:

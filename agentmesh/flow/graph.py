@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..outcome import Address, Outcome
 
-__all__ = ["FINAL", "Collection", "Node", "OrderKey", "Require"]
+__all__ = ["FINAL", "Collection", "Node", "OrderKey", "Require", "stand_recalled"]
 
 OrderKey = tuple[float, float, int]
 """(-priority, -longest remaining path, age): one order from the graph to the lane; smaller goes first."""
@@ -117,13 +117,13 @@ class Node:
         if self.outcome is not None and (self.outcome.value is not None or self.outcome.item is not None):
             self.outcome = self.outcome.holding(item=None, value=None)
 
-    @property
-    def stands_on_recalled(self) -> bool:
-        """Whether everything that it depends on was found, so that it would be asked what it was asked before."""
-        return not (
-            (self.needs and not all(need.recalled for need in self.needs))
-            or (self.requires and not all(group.recalled for group, _ in self.requires))
-        )
+
+def stand_recalled(needs: Sequence[Node], requires: Sequence[tuple[Collection, Require]]) -> bool:
+    """Whether all of these tasks and collections were found, not performed."""
+    return not (
+        (needs and not all(need.recalled for need in needs))
+        or (requires and not all(group.recalled for group, _ in requires))
+    )
 
 
 class Collection:

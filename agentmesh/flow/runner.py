@@ -88,14 +88,24 @@ class Runner:
         collection: Collection | None = None,
     ) -> Node:  # fmt: skip
         """Put a task in the graph; it starts as soon as its inputs and its lane allow. Never waits."""
-        if (task := self._task_here()) is not None:
-            task.grew = True
+        self._note_growth()
         node, instructions = self.state.add(
             address, payload, lane=lane, priority=priority, path=path, share=share,
             needs=needs, requires=requires, collection=collection,
         )  # fmt: skip
         self._follow(instructions)
         return node
+
+    def add_ended(self, address: Address, outcome: Outcome, *, collection: Collection | None = None) -> Node:
+        """Put a task in the graph whose outcome is known already."""
+        self._note_growth()
+        node, instructions = self.state.add_ended(address, outcome, collection=collection)
+        self._follow(instructions)
+        return node
+
+    def _note_growth(self) -> None:
+        if (task := self._task_here()) is not None:
+            task.grew = True
 
     def close(self, collection: Collection) -> None:
         """The last item of a collection is in the graph."""

@@ -50,7 +50,7 @@ class Complete:
 Instruction = Ready | Moved | Ended | Complete
 
 TRANSITIONS: dict[str, frozenset[str]] = {
-    "waiting": frozenset({"ready", "skipped", "cancelled"}),
+    "waiting": frozenset({"ready", "skipped", "cancelled", "done", "failed"}),  # the last two where its end was found
     "ready": frozenset({"running", "skipped", "cancelled"}),
     "running": frozenset({"done", "failed", "skipped", "cancelled", "ready"}),  # ready again: a stop put it back
     "done": frozenset(),
@@ -106,19 +106,10 @@ class FlowState:
         collection: Collection | None = None,
     ) -> tuple[Node, list[Instruction]]:  # fmt: skip
         """A new task. Raises InvalidTransition for an address that is taken or a collection that is closed."""
-        if address in self.nodes:
-            raise InvalidTransition(f"{address} is in the graph already", self.story(self.nodes[address]))
-        if collection is not None and not collection.open:
-            raise InvalidTransition(f"{address} cannot join {collection.name}: it is closed")
         node = Node(len(self.nodes), address, payload, lane=lane, share=share, priority=priority, path=path)
         node.needs = tuple(needs)
         node.requires = tuple(requires)
-        self.nodes[address] = node
-        self._count["waiting"] += 1
-        if collection is not None:
-            node.collections = (collection,)
-            node.path = max(path, collection.path)
-            collection.members.append(node)
+        self._enter(node, collection)
         for need in node.needs:
             if not need.ended:
                 node.missing += 1
@@ -136,6 +127,27 @@ class FlowState:
         self._lengthen(node, instructions)
         self._consequences(deque([(node, self._blocked_by(node))]), instructions)
         return node, instructions
+
+    def add_ended(
+        self, address: Address, outcome: Outcome, *, collection: Collection | None = None
+    ) -> tuple[Node, list[Instruction]]:
+        """A new task whose outcome is known already. Raises as `add`."""
+        node = Node(len(self.nodes), address, None, lane="", share="", priority=0.0, path=0.0)
+        node.recalled = True
+        self._enter(node, collection)
+        return node, self.end(node, outcome)
+
+    def _enter(self, node: Node, collection: Collection | None) -> None:
+        if node.address in self.nodes:
+            raise InvalidTransition(f"{node.address} is in the graph already", self.story(self.nodes[node.address]))
+        if collection is not None and not collection.open:
+            raise InvalidTransition(f"{node.address} cannot join {collection.name}: it is closed")
+        self.nodes[node.address] = node
+        self._count["waiting"] += 1
+        if collection is not None:
+            node.collections = (collection,)
+            node.path = max(node.path, collection.path)
+            collection.members.append(node)
 
     def open_collection(self, name: str) -> Collection:
         """A collection that items can join until it is closed."""
@@ -183,9 +195,10 @@ class FlowState:
         self._move(node, outcome.state)
         node.outcome = outcome
         instructions: list[Instruction] = [Ended(node)]
-        touched: _Touched = deque()
-        self._count_off(node, touched, instructions)
-        self._consequences(touched, instructions)
+        if node.dependents or node.collections:
+            touched: _Touched = deque()
+            self._count_off(node, touched, instructions)
+            self._consequences(touched, instructions)
         return instructions
 
     def cancel(self, node: Node) -> None:

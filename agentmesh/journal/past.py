@@ -1,13 +1,13 @@
 """What earlier processes of a run have found: how tasks ended, what models and tools answered, what was in flight.
 
-How a task ended is read at once, since a resume asks for it task by task in the event loop. Of calls only the numbers
-of their records are kept: the answers are read when a task is performed again, which is the exception.
+Of most records only the numbers are kept: how a task ended is read when a resume comes to it, and what was answered
+when a task is performed again, which is the exception.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -29,12 +29,14 @@ from ..events import (
     as_recorded,
 )
 from ..outcome import Address, Outcome, Usage
+from .ends import Ends
 from .read import RunFile
-from .tally import Tally
 
 __all__ = ["Answers", "Past", "Spent"]
 
 _CUT_OFF = "the process ended while this call was in flight"
+_STORY = (RunStarted, RunResumed, RunEnded, MatchEnded)
+_STATES = (TaskAdded, TaskEnded, TaskReopened, CollectionClosed)
 _CALLS = (CallIntent, CallEnded, ToolEnded)
 
 
@@ -66,14 +68,15 @@ class Past:
 
     What blocks may be called by one thread at a time.
 
-    With `failed`, tasks that failed are not found, so that they are performed again, and so is what was skipped for
-    them. `fails_uncertain` says that calls which were in flight are not sent again.
+    `forgotten` are the tasks whose answer was not kept, so that they are performed again, and how many calls that had
+    taken. With `failed`, tasks that failed are not found, so that they are performed again, and so is what was skipped
+    for them. `fails_uncertain` says that calls which were in flight are not sent again.
     """
 
-    def __init__(self, file: RunFile, tally: Tally, *, failed: bool, fails_uncertain: bool) -> None:
+    def __init__(self, file: RunFile, ends: Ends, *, failed: bool, fails_uncertain: bool) -> None:
         self.run_id = file.run_id
         self.path = file.path
-        self.tally = tally
+        self.tally = file.tally()
         self.started: RunStarted
         self.spec: str | None = None
         self.seconds = 0.0
@@ -81,43 +84,78 @@ class Past:
         self._matches: dict[str, dict[str, MatchEnded]] = {}  # by task and address
         self.uncertain: list[CallIntent] = []
         self.fails_uncertain = fails_uncertain
+        self.forgotten = (0, 0)
         self._failed = failed
         self._file = file
         self._added: set[str] = set()
         self._closed: dict[str, int] = {}
         self._begins: list[tuple[float, float]] = []  # of each process: when, and the seconds of those before it
         self._by_task: dict[tuple[str, str | None], Spent] = {}
-        self._ended: dict[str, TaskEnded] = {}
-        self._records: dict[str, list[int]] = {}  # of calls and tools, by address
+        self._ends = ends
+        self._records: dict[str, tuple[int, ...]] = {}  # of calls and tools, by address
         self._open: set[tuple[int, int]] = set()  # calls and attempts whose end is not recorded
 
     def __repr__(self) -> str:
-        return f"<Past of {self.run_id}: {len(self._ended)} tasks ended, {len(self.uncertain)} calls uncertain>"
+        return f"<Past of {self.run_id}: {self._ends!r}, {len(self.uncertain)} calls uncertain>"
 
     @classmethod
     def read(cls, path: Path, *, failed: bool = False, fails_uncertain: bool = False) -> Self:
         """Read a run's file, which nobody else may be writing. Raises UserError for a damaged one."""
-        file = RunFile.open(path)
-        try:
-            past = cls(file, file.tally(), failed=failed, fails_uncertain=fails_uncertain)
-            past._read_ends()
+        with ExitStack() as opened:
+            file, own = (opened.enter_context(RunFile.open(path)) for _ in range(2))
+            past = cls(file, Ends(own), failed=failed, fails_uncertain=fails_uncertain)
+            past._read_story(past._read_skeleton())
             if not past._begins:
                 raise UserError(f"run {past.run_id} ended before it had begun: there is nothing to go on with")
-            past._read_skeleton()
-        except BaseException:
-            file.close()
-            raise
+            if not past.started.content:
+                past.forgotten = past._count_forgotten()
+            opened.pop_all()
         return past
 
     def close(self) -> None:
         """Close the file."""
+        self._ends.close()
         self._file.close()
 
     # --- reading
 
-    def _read_ends(self) -> None:
+    def _read_skeleton(self) -> list[int]:
+        """Note where everything is; returns the numbers of what is to be read at once."""
+        story: list[int] = []
+        begun: dict[tuple[str, int | None], int] = {}
+        for number, kind, address, attempt in self._file.skeleton(*_STORY, *_STATES, *_CALLS):
+            if kind is TaskAdded:
+                self._added.add(address)
+            elif kind is TaskEnded:
+                self._ends.note(address, number)
+            elif kind in _CALLS:
+                self._records[address] = (*self._records.get(address, ()), number)
+                if kind is not ToolEnded:
+                    begun[address, attempt] = begun.get((address, attempt), 0) + (1 if kind is CallIntent else -1)
+            elif kind is TaskReopened:
+                self._ends.forget(address)
+            elif kind is CollectionClosed:
+                self._closed[address] = number
+            else:
+                story.append(number)
+        self._note_uncertain(dict.fromkeys(address for (address, _), count in begun.items() if count > 0))
+        return story
+
+    def _note_uncertain(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            intents = {}
+            for _, event in self._file.events_at(self._records[address]):
+                match event:
+                    case CallIntent():
+                        intents[event.call, event.attempt] = event
+                    case CallEnded():
+                        intents.pop((event.call, event.attempt), None)
+            self.uncertain += intents.values()
+        self._open = {(intent.call, intent.attempt) for intent in self.uncertain}
+
+    def _read_story(self, numbers: Iterable[int]) -> None:
         first: RunStarted | RunResumed | None = None
-        for _, event in self._file.events(RunStarted, RunResumed, RunEnded, TaskEnded, TaskReopened, MatchEnded):
+        for _, event in self._file.events_at(numbers):
             match event:
                 case RunStarted():
                     self.started = first = event
@@ -130,10 +168,6 @@ class Past:
                     self._begins.append((event.at, event.seconds))
                 case RunEnded(paused=paused):
                     self.paused = paused
-                case TaskEnded(outcome=outcome):
-                    self._ended[str(outcome.address)] = event
-                case TaskReopened(address=address):
-                    self._ended.pop(address, None)
                 case MatchEnded(address=address):
                     self._matches.setdefault(address.partition("/")[0], {})[address] = event
                 case _:
@@ -143,33 +177,16 @@ class Past:
         elif first is not None:  # it was killed: it has lived until its last record, unless the clock was set back
             self.seconds += max(0.0, self._file.last_at() - first.at)
 
-    def _read_skeleton(self) -> None:
-        begun: Counter[tuple[str, int | None]] = Counter()
-        for number, kind, address, attempt in self._file.skeleton(TaskAdded, CollectionClosed, *_CALLS):
-            if kind is TaskAdded:
-                self._added.add(address)
-            elif kind is CollectionClosed:
-                self._closed[address] = number
-            else:
-                self._records.setdefault(address, []).append(number)
-                begun[address, attempt] += (kind is CallIntent) - (kind is CallEnded)
-        for address in dict.fromkeys(address for (address, _), count in begun.items() if count > 0):
-            intents = {}
-            for _, event in self._file.events_at(self._records[address]):
-                match event:
-                    case CallIntent():
-                        intents[event.call, event.attempt] = event
-                    case CallEnded():
-                        intents.pop((event.call, event.attempt), None)
-            self.uncertain += intents.values()
-        self._open = {(intent.call, intent.attempt) for intent in self.uncertain}
+    def _count_forgotten(self) -> tuple[int, int]:
+        found = [ended.outcome.usage.calls for ended in self._ends if ended.outcome.ok and ended.asked is None]
+        return len(found), sum(found)
 
     # --- tasks
 
     def recall(self, address: Address, asked: str | None) -> Outcome | None:
         """How a task that was asked just this has ended; None if it is to be performed."""
-        ended = self._ended.get(str(address))
-        if ended is None or asked is None or ended.asked != asked:
+        ended = None if asked is None else self._ends.find(str(address))
+        if ended is None or ended.asked != asked:
             return None
         outcome = ended.outcome
         if outcome.state == "cancelled":
@@ -178,9 +195,13 @@ class Past:
             return None
         return outcome
 
+    def is_damaged(self, address: Address) -> bool:
+        """Whether a task is to be performed again because the record of its end cannot be read."""
+        return self._ends.is_damaged(str(address))
+
     def ended_so(self, outcome: Outcome, *, asked: str | None) -> bool:
         """Whether a task that was performed again has come to just what it came to before."""
-        before = self._ended.get(str(outcome.address))
+        before = self._ends.find(str(outcome.address))
         if before is None or not (outcome.ok and before.outcome.ok and self.started.content) or before.asked != asked:
             return False
         return bool(as_recorded(outcome.value) == before.outcome.value)
@@ -189,11 +210,10 @@ class Past:
         """Whether it is recorded that there is a task at an address."""
         return address in self._added
 
-    def has_ended(self, address: str, outcome: Outcome, *, recalled: bool) -> bool:
-        """Whether it is recorded that a task has ended like this; `recalled` says that its end was taken from here."""
-        before = self._ended.get(address)
-        same = before is not None and before.outcome.state == outcome.state
-        return same and (recalled or _is_consequence(outcome))
+    def has_ended(self, address: str, outcome: Outcome) -> bool:
+        """Whether it is recorded that a task which was not performed has ended like this."""
+        before = self._ends.find(address) if _is_consequence(outcome) else None
+        return before is not None and before.outcome.state == outcome.state
 
     def knows(self, event: Event) -> bool:
         """Whether another event is recorded already."""
@@ -207,7 +227,8 @@ class Past:
 
     def reopen(self, address: str, at: float) -> TaskReopened | None:
         """A task is performed again: what takes back its earlier end, if there was one."""
-        before = self._ended.pop(address, None)
+        before = self._ends.find(address)
+        self._ends.forget(address)
         return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
 
     def asked_under(self, address: str) -> Sequence[str]:
@@ -218,17 +239,7 @@ class Past:
     @property
     def finished(self) -> int:
         """How many tasks have ended, other than by being cut short."""
-        return sum(ended.outcome.state != "cancelled" for ended in self._ended.values())
-
-    @property
-    def forgotten(self) -> tuple[int, int]:
-        """Tasks whose answer was not kept, and how many calls that had taken: where it is needed, it is asked again."""
-        found = [
-            one.outcome.usage.calls
-            for one in self._ended.values()
-            if one.outcome.ok and one.asked is None and not self.started.content
-        ]
-        return len(found), sum(found)
+        return self.tally.done + self.tally.failed + self.tally.skipped
 
     # --- calls
 
@@ -239,8 +250,7 @@ class Past:
     def answers(self, address: str) -> Answers:
         """What was answered at an address. Blocks. Raises UserError for a damaged file."""
         found = Answers()
-        before = self._ended.get(address)
-        if before is not None and self._failed and not before.outcome.ok:
+        if self._failed and self._has_failed(address):
             return found  # with the same answers it would fail again
         keys: dict[tuple[int, int], str | None] = {}
         for _, event in self._file.events_at(self._records.get(address, ())):
@@ -259,6 +269,11 @@ class Past:
                     found.tools[event.call_id, event.name, event.arguments] = event
         found.uncertain -= found.replies.keys()
         return found
+
+    def _has_failed(self, address: str) -> bool:
+        number = self._ends.number(address)
+        ends = () if number is None else self._file.events_at([number])
+        return any(isinstance(event, TaskEnded) and not event.outcome.ok for _, event in ends)
 
     def ends_of_uncertain(self, at: float) -> list[CallEnded]:
         """The calls that were in flight when the last process ended, as having ended: paid, as far as one can know."""

@@ -79,6 +79,8 @@ def describe_function(function: Callable[..., Any] | None) -> str:
 def _data(value: Any) -> Any:
     if type(value) in (str, int):  # most data is, and the questions below take longer
         return value
+    if type(value) is dict:
+        return {str(name): _data(one) for name, one in value.items()}
     if isinstance(value, Handle):
         assert isinstance(value, Task)
         return {"task": str(value.address)}

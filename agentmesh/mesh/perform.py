@@ -31,7 +31,6 @@ from ..flow.graph import Node
 from ..messages import Message, Request
 from ..outcome import Outcome, State
 from ..template import Template, TemplateProblem
-from .asked import asked_of, reviver_of
 from .calls import is_template
 from .task import Task
 from .work import FAIL, Job, OnFailure, SkipTask, Work
@@ -198,10 +197,10 @@ def _job(run: Run, node: Node, work: Work, *, tally: Tally | None = None) -> Job
 
 def work_of(
     call: Call[Any], *, retry: Retry | None, timeout: float | None, budgets: Sequence[Budget] = (),
-    on_failure: OnFailure = FAIL, item: Any = None, is_kept: bool = False,
+    on_failure: OnFailure = FAIL, item: Any = None, asked: str | None = None,
+    revive: Callable[[Any], Any] | None = None,
 ) -> Work:  # fmt: skip
-    """The work that a call means. `is_kept` says that its outcome is recorded, to be found by another process."""
-    asked, revive = (asked_of(call), reviver_of(call)) if is_kept else (None, None)
+    """The work that a call means. `asked` and `revive` are as in `Work`."""
     if call.agent is None:
         function = call.function
         assert function is not None

@@ -16,10 +16,12 @@ from ..client.known import Found
 from ..clock import in_thread, wall
 from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import CallIntent, Notice, RunResumed, RunStarted, ToolEnded
+from ..flow.graph import Collection, Node, Require, stand_recalled
 from ..journal import Holder, Journal, NullJournal, list_runs, new_run_id, next_run_id, short_id
 from ..journal.past import Answers, Past, Spent
 from ..marked_yaml import changed_parts
 from ..messages import Request, ToolCall
+from ..outcome import Address, Outcome
 
 if TYPE_CHECKING:
     from .run import Run
@@ -161,15 +163,37 @@ def _notices(past: Past, changes: Sequence[str]) -> list[str]:
 
 
 class Recall:
-    """What earlier processes of a run were answered, read when a task is performed again."""
+    """What earlier processes of a run found: how its tasks ended, and what those that go on were answered."""
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Past, tell: Callable[[str], None]) -> None:
         self._past = past
+        self._tell = tell
         self._alone = anyio.CapacityLimiter(1)  # its file is read by one thread at a time
         self._answers: dict[str, Answers] = {}
 
     def __repr__(self) -> str:
         return f"<Recall of {self._past!r}>"
+
+    def outcome(
+        self, address: Address, asked: str | None, *, needs: Sequence[Node],
+        requires: Sequence[tuple[Collection, Require]], revive: Callable[[Any], Any] | None, item: Any,
+    ) -> Outcome | None:  # fmt: skip
+        """How a task that asks this ended in an earlier process; None if it is to be performed.
+
+        It must ask what was asked then, and so must everything that it depends on. Reads a local file.
+        """
+        outcome = self._past.recall(address, asked) if stand_recalled(needs, requires) else None
+        if outcome is None:
+            if self._past.is_damaged(address):
+                self._tell(f"the record of how {address} ended is damaged: it is performed again")
+            return None
+        value = outcome.value
+        if outcome.ok and revive is not None:
+            try:
+                value = revive(value)
+            except ValueError:  # the type has changed since: it is performed again
+                return None
+        return outcome if item is None and value is outcome.value else outcome.holding(item=item, value=value)
 
     async def find(self, key: str, request: Request, *, address: str) -> Found | None:
         """The reply that was recorded for this call at this address.

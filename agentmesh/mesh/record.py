@@ -106,7 +106,7 @@ class Record:
 
     def end(self, outcome: Outcome, *, address: str, asked: str | None, recalled: bool) -> None:
         """Take the end of a task: performed, or `recalled` from an earlier process."""
-        known = self._past is not None and self._past.has_ended(address, outcome, recalled=recalled)
+        known = recalled or (self._past is not None and self._past.has_ended(address, outcome))
         if known and not self._watchers:
             self._count(outcome)
             return

@@ -30,7 +30,7 @@ from ..limits.queue import Share
 from ..messages import Settings
 from ..outcome import Address, Outcome
 from ..ranking import Stop
-from .asked import comes_back, lost_result, told_of_lost
+from .asked import asked_of, comes_back, lost_result, reviver_of, told_of_lost
 from .calls import check_prompt, dependencies, key_of_call, require_of, retry_of, task_name
 from .carrying import Carrying
 from .perform import on_failure_of, perform, work_of
@@ -71,14 +71,14 @@ class Run:
         self.budget = budget
         self.seed = seed
         self.past = past
-        self.recall = None if past is None else Recall(past)
+        self.record = Record(journal, watchers, self._pull, past=past)
+        self.recall = None if past is None else Recall(past, self.record.tell_once)
         self.known: tuple[Known, ...] = tuple(known) if self.recall is None else (self.recall, *known)
         self.rng = random.Random(seed)
         self.pause = Pause()
         self.over = anyio.Event()
         self.status: RunStatus | None = None
         self.reason: str | None = None
-        self.record = Record(journal, watchers, self._pull, past=past)
         self.runner = Runner(
             group, perform=self._perform, room=self._room, on_ended=self._on_ended,
             spare=lambda lane: 0 if lane == PYTHON_LANE else LOOK_AHEAD, recall=self.recalled,
@@ -138,28 +138,29 @@ class Run:
         single, collections = dependencies(call)
         single += [cast("Task[Any]", after)] if isinstance(after, Handle) else after
         self._check_own(single, *collections)
+        need, attempts, order = require_of(require), retry_of(retry), priority
+        urgency = priority_number(agent.priority if order is None and agent is not None else order)
+        lane, needs = PYTHON_LANE if agent is None else self.lane_of(agent.models), [one._node for one in single]
+        address = Address(task, self.unique_key(task, key_of_call(call, key)))
+        self._note_budgets(agent, budget, address=address)
+        requires = [(self.runner.state.group(task, [one._node for one in group]), need) for group in collections]
+        asked, revive = (asked_of(call), reviver_of(call)) if self.is_kept else (None, None)
+        if self.recall is not None:
+            found = self.recall.outcome(address, asked, needs=needs, requires=requires, revive=revive, item=item)
+            if found is not None:
+                self._note_added(address, lane=lane, needs=needs)
+                return Task(self, self.runner.add_ended(address, found))
         work = work_of(
-            call, retry=retry_of(retry), timeout=timeout, budgets=[budget] if budget else [], item=item,
-            is_kept=self.is_kept,
+            call, retry=attempts, timeout=timeout, budgets=[budget] if budget else [], item=item, asked=asked,
+            revive=revive,
         )  # fmt: skip
         if on_failure != "fail":
             work = work.with_on_failure(on_failure_of(on_failure, call, work, run=self))
-        need, order = require_of(require), priority if priority is not None or agent is None else agent.priority
         if agent is not None:
             self.check_prices(agent.models, work.budgets)
         else:
             self.tell_lost(task, call.function)
-        lane, urgency = PYTHON_LANE if agent is None else self.lane_of(agent.models), priority_number(order)
-        address = Address(task, self.unique_key(task, key_of_call(call, key)))
-        self._note_budgets(agent, budget, address=address)
-        node = self.add(
-            work,
-            address=address,
-            lane=lane,
-            priority=urgency,
-            needs=[handle._node for handle in single],
-            requires=[(self.runner.state.group(task, [one._node for one in group]), need) for group in collections],
-        )
+        node = self.add(work, address=address, lane=lane, priority=urgency, needs=needs, requires=requires)
         return Task(self, node)
 
     def _check_place(self) -> None:
@@ -199,13 +200,22 @@ class Run:
     ) -> Node:  # fmt: skip
         """Put work into the graph: what `start`, tournaments and workflows stand on."""
         self._check_place()
-        if address in self.runner.state.nodes:
-            raise UserError(f"the run {self.name} has a task {address} already: give this one another name")
-        self.record.add(address, lane=lane or None, needs=needs)
+        self._note_added(address, lane=lane, needs=needs)
+        if self.recall is not None and work.joins is None:
+            found = self.recall.outcome(
+                address, work.asked, needs=needs, requires=requires, revive=work.revive, item=work.item
+            )
+            if found is not None:
+                return self.runner.add_ended(address, found, collection=collection)
         return self.runner.add(
             address, work, lane=lane, priority=priority, path=path, share=self.share_of(work).name, needs=needs,
             requires=requires, collection=collection,
         )  # fmt: skip
+
+    def _note_added(self, address: Address, *, lane: str, needs: Sequence[Node]) -> None:
+        if address in self.runner.state.nodes:
+            raise UserError(f"the run {self.name} has a task {address} already: give this one another name")
+        self.record.add(address, lane=lane or None, needs=needs)
 
     def tournament(
         self, judge: Agent[Any], *, entrants: Iterable[Task[Any]], criteria: str = "", entrant: str = "{{ item }}",
@@ -296,17 +306,11 @@ class Run:
         It must ask what was asked then, and so must everything that it depends on.
         """
         work: Work = node.payload
-        if self.past is None or not node.stands_on_recalled or (work.joins is not None and not work.joins()):
+        if self.recall is None or (work.joins is not None and not work.joins()):
             return None
-        outcome = self.past.recall(node.address, work.asked)
-        if outcome is None:
-            return None
-        if outcome.ok and work.revive is not None:
-            try:
-                outcome = outcome.holding(item=outcome.item, value=work.revive(outcome.value))
-            except ValueError:  # the type has changed since: it is performed again
-                return None
-        return outcome if work.item is None else outcome.holding(item=work.item, value=outcome.value)
+        return self.recall.outcome(
+            node.address, work.asked, needs=node.needs, requires=node.requires, revive=work.revive, item=work.item
+        )
 
     def _room(self, lane: str) -> float:
         if lane == PYTHON_LANE:

@@ -93,6 +93,7 @@ def test_a_batch_says_what_is_left_too(place: Command, capsys: pytest.CaptureFix
     (run,) = list_runs(Path(".agentmesh"))
     assert f"left       line {300 - run.done};" in " ".join(told.replace("line  ", "line ").split("\n"))
     assert "of 5,000 tokens" in told
+    assert "(simulated)" in told.split("\n used ")[1].splitlines()[0]
     assert "--budget tokens=" in told
     option = told.split("--budget ")[1].split()[0]
     assert main(["resume", "last", "--budget", option]) == 0, "what it suggests is enough"

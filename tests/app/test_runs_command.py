@@ -159,6 +159,7 @@ def test_show_names_the_journal_where_it_is_not_the_usual_one() -> None:
 def test_show_at_an_address_has_prompts_replies_attempts_and_errors() -> None:
     write_run(RUN, hypotheses())
     text = run("show", "a3f9", "review/17")
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []
     assert text.startswith(
         f"review/17  skipped  9.0s  $0.50\n  {BAD}\n  waited 1.0s in the lane, 4.0s for answers\n  call 2  critic"
     )

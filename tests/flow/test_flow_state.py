@@ -276,6 +276,22 @@ def test_a_chain_of_5000_in_one_go(backwards: bool) -> None:
     graph.validate()
 
 
+def test_a_task_that_joins_with_its_end_counts_like_any_other() -> None:
+    graph = Graph()
+    field = graph.state.open_collection("field")
+    readers = [graph.add(name, reads=((field, Require.of(need)),)) for name, need in (("any", "any"), ("all", "all"))]
+    for end in (Outcome("a"), Outcome("b", state="failed")):
+        node, said = graph.state.add_ended(Address(end.task), end, collection=field)
+        assert (graph.follow(said), node.state, node.recalled) == ([Ended(node)], end.state, True)
+    after = graph.add("after", graph.state.nodes[Address("a")])
+    assert after.state == "ready"
+    graph.follow(graph.state.close(field))
+    assert [reader.state for reader in readers] == ["ready", "skipped"]
+    assert field.recalled
+    with pytest.raises(InvalidTransition, match="a is in the graph already"):
+        graph.state.add_ended(Address("a"), Outcome("a"))
+
+
 def test_one_task_after_20000_others_costs_no_more_than_they_do() -> None:
     graph = FlowState()
     many = [graph.add(Address("a", str(n)), None)[0] for n in range(20_000)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,17 @@ import pytest
 from scripted import Scripted, call_tools, said
 
 import agentmesh as am
-from agentmesh.events import CallEnded, CallIntent, Event, MatchEnded, Notice, TaskAdded, TaskReopened, ToolEnded
+from agentmesh.events import (
+    CallEnded,
+    CallIntent,
+    Event,
+    MatchEnded,
+    Notice,
+    TaskAdded,
+    TaskEnded,
+    TaskReopened,
+    ToolEnded,
+)
 from agentmesh.journal import RunFile, list_runs
 from agentmesh.mesh.recall import Resume
 from agentmesh.mesh.run import Run
@@ -147,6 +159,20 @@ async def test_a_call_that_was_in_flight_is_not_sent_again_where_that_is_wished(
     assert (a.state, b.state, c.state) == ("done", "failed", "skipped")
     assert b.error is not None
     assert "may have been paid, and is not sent again" in b.error.message
+
+
+async def test_a_task_whose_end_cannot_be_read_is_performed_again_and_that_is_told(tmp_path: Path) -> None:
+    await go(tmp_path, chain, after=1.5)
+    with RunFile.open(run_path(tmp_path)) as run:
+        (number,) = [number for number, event in run.events(TaskEnded) if event.outcome.ok]  # type: ignore[union-attr]
+    with closing(sqlite3.connect(run_path(tmp_path), isolation_level=None)) as file:
+        file.execute("UPDATE event SET body = x'00' WHERE id = ?", (number,))
+    second = await go(tmp_path, chain)
+    assert second.asked == ["B re: A", "C re: B re: A"]  # the reply to A is intact
+    assert values(second) == ["re: A", "re: B re: A", "re: C re: B re: A"]
+    (told,) = [notice.text for notice in events(tmp_path, Notice) if notice.level == "warning"]
+    assert told.startswith("the record of how a/")
+    assert told.endswith(" ended is damaged: it is performed again")
 
 
 async def test_a_finished_run_is_gone_on_with_only_when_it_is_named(tmp_path: Path) -> None:

@@ -8,31 +8,23 @@ The other two and the sum stand beside it. Reading the clock, some 0.3 µs each 
 from __future__ import annotations
 
 import gc
-import json as jsonlib
 import math
-import os
-import platform
 import random
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from ... import __version__
-from ...clock import wall
-from ...errors import UserError
 from ...limits.admission import Admission, Ticket
 from ...limits.queue import Share
 from ...rates import Limit
-from ...workflow.run import write_whole
 from ..options import JsonFlag, OutputOption
+from .figures import new_table, publish, say
 
 __all__ = ["SCENARIOS", "Cost", "Parts", "Scenario", "admission_command", "measure"]
 
@@ -48,7 +40,6 @@ _PRIORITIES = (-1.0, 0.0, 0.0, 0.0, 1.0)
 _SPREAD = 1.2  # of the logarithm of a call's size: its largest are a thousand times its smallest
 _IN_FLIGHT = 64
 _DRAWN = 9973  # calls that are drawn once and asked again and again: chance is not what is measured
-_PIPE_WIDTH = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,40 +206,18 @@ def admission_command(
     Example: agentmesh perf admission --quick
     """
     costs = list(_measure(quick=quick))
-    document = jsonlib.dumps(_document(costs, quick=quick), indent=2, ensure_ascii=False) + "\n"
-    if json:
-        typer.echo(document, nl=False)
-    else:
-        _print(costs)
-    if out is not None:
-        try:
-            write_whole(out, document)
-        except OSError as error:
-            raise UserError(f"-o {out}: cannot be written: {error.strerror or error}") from None
+    publish(costs, "admission", show=partial(_show, costs), quick=quick, json=json, out=out)
 
 
 def _measure(*, quick: bool) -> Iterator[Cost]:
     sizes, rounds = (_QUICK_WAITING, _QUICK_ROUNDS) if quick else (_WAITING, _ROUNDS)
     for scenario in SCENARIOS:
-        typer.echo(scenario.name, err=True)
+        say(scenario.name)
         yield Cost(scenario, {waiting: measure(scenario, waiting=waiting, rounds=rounds) for waiting in sizes})
 
 
-def _document(costs: Sequence[Cost], *, quick: bool) -> dict[str, Any]:
-    return {
-        "format": 1, "benchmark": "admission", "agentmesh": __version__,
-        "at": datetime.fromtimestamp(wall(), UTC).isoformat(timespec="seconds"), "python": platform.python_version(),
-        "platform": platform.platform(), "cpus": os.cpu_count(), "quick": quick,
-        "rows": [cost.as_json() for cost in costs],
-    }  # fmt: skip
-
-
-def _print(costs: Sequence[Cost]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    table = Table(title="What admitting one call costs, in µs: admit, and enqueue, settle and the sum beside it",
-                  title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)  # fmt: skip
+def _show(costs: Sequence[Cost], console: Console) -> None:
+    table = new_table("What admitting one call costs, in µs: admit, and enqueue, settle and the sum beside it")
     table.add_column("lane")
     for waiting in costs[0].parts:
         table.add_column(f"{waiting:,} waiting", justify="right")

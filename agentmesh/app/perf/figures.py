@@ -1,15 +1,15 @@
-"""Figures beside their bounds: as a table for people, as JSON for programs."""
+"""What was measured, as tables for people and as JSON for programs; figures beside their bounds are the usual kind."""
 
 from __future__ import annotations
 
 import json as jsonlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 from rich import box
@@ -21,9 +21,16 @@ from ...clock import wall
 from ...errors import UserError
 from ...workflow.run import write_whole
 
-__all__ = ["Figure", "report", "say"]
+__all__ = ["Figure", "Measured", "new_table", "publish", "report", "say"]
 
 _PIPE_WIDTH = 200
+
+
+class Measured(Protocol):
+    """A row of what was measured."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is written to files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,25 @@ def report(
     figures: Sequence[Figure], benchmark: str, *, title: str, quick: bool, json: bool, out: Path | None
 ) -> None:  # fmt: skip
     """Print figures as a table, or as JSON, and write them as JSON to `out`. Raises UserError if that cannot be."""
-    document = jsonlib.dumps(_document(figures, benchmark, quick=quick), indent=2, ensure_ascii=False) + "\n"
+    publish(figures, benchmark, show=lambda console: _show(figures, title, console), quick=quick, json=json, out=out)
+
+
+def publish(
+    rows: Sequence[Measured], benchmark: str, *, show: Callable[[Console], None], quick: bool, json: bool,
+    out: Path | None, **facts: str,
+) -> None:  # fmt: skip
+    """Show what was measured, or print it as JSON, and write that to `out`. Raises UserError if that cannot be.
+
+    `facts` are more of what the JSON says of all rows.
+    """
+    document = jsonlib.dumps(_document(rows, benchmark, quick=quick, **facts), indent=2, ensure_ascii=False) + "\n"
     if json:
         typer.echo(document, nl=False)
     else:
-        _print(figures, title)
+        console = Console(highlight=False, markup=False, emoji=False)
+        if not console.is_terminal:
+            console.width = _PIPE_WIDTH
+        show(console)
     if out is not None:
         try:
             write_whole(out, document)
@@ -76,20 +97,22 @@ def report(
             raise UserError(f"-o {out}: cannot be written: {error.strerror or error}") from None
 
 
-def _document(figures: Sequence[Figure], benchmark: str, *, quick: bool) -> dict[str, Any]:
+def new_table(title: str) -> Table:
+    """A table of what was measured, without columns yet."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _document(rows: Sequence[Measured], benchmark: str, *, quick: bool, **facts: str) -> dict[str, Any]:
     return {
-        "format": 1, "benchmark": benchmark, "agentmesh": __version__,
+        "format": 1, "benchmark": benchmark, **facts, "agentmesh": __version__,
         "at": datetime.fromtimestamp(wall(), UTC).isoformat(timespec="seconds"), "python": platform.python_version(),
         "platform": platform.platform(), "cpus": os.cpu_count(), "quick": quick,
-        "rows": [figure.as_json() for figure in figures],
+        "rows": [row.as_json() for row in rows],
     }  # fmt: skip
 
 
-def _print(figures: Sequence[Figure], title: str) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def _show(figures: Sequence[Figure], title: str, console: Console) -> None:
+    table = new_table(title)
     table.add_column("figure")
     for name in ("measured", "bound", "÷ bound"):
         table.add_column(name, justify="right")

@@ -6,23 +6,18 @@ seeds.
 
 from __future__ import annotations
 
-import json as jsonlib
-import os
-import platform
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ... import __version__
-from ...clock import wall
 from ...errors import UserError
 from ...marked_yaml import did_you_mean
-from ...workflow.run import write_whole
 from ..options import JsonFlag, OutputOption
 from ..wording import plural
+from .figures import publish, say
 from .throughput_run import run_in_real_time, run_in_virtual_time
 from .throughput_scenarios import SCENARIOS, Scenario
 from .throughput_score import Face, Row
@@ -33,7 +28,6 @@ __all__ = ["throughput_command"]
 _REAL_S, _QUICK_REAL_S = 50.0, 8.0  # of the queue at the limits, so that the slower client ends within 60 s and 10 s
 _VIRTUAL_S, _QUICK_VIRTUAL_S = 600.0, 120.0
 _SEEDS, _QUICK_SEEDS = 20, 3
-_PIPE_WIDTH = 200
 
 
 def throughput_command(
@@ -56,16 +50,7 @@ def throughput_command(
     """
     chosen = [_scenario(name) for name in dict.fromkeys(scenario or SCENARIOS)]
     rows = list(_measure(chosen, quick=quick, virtual=virtual, seeds=seeds))
-    document = jsonlib.dumps(_document(rows, quick=quick), indent=2, ensure_ascii=False) + "\n"
-    if json:
-        typer.echo(document, nl=False)
-    else:
-        _print(rows)
-    if out is not None:
-        try:
-            write_whole(out, document)
-        except OSError as error:
-            raise UserError(f"-o {out}: cannot be written: {error.strerror or error}") from None
+    publish(rows, "throughput", show=partial(_show, rows), quick=quick, json=json, out=out, provider="simulated")
 
 
 def _scenario(name: str) -> Scenario:
@@ -78,32 +63,16 @@ def _scenario(name: str) -> Scenario:
 def _measure(chosen: Sequence[Scenario], *, quick: bool, virtual: bool, seeds: int | None) -> Iterator[Row]:
     seconds = _QUICK_REAL_S if quick else _REAL_S
     for one in [] if virtual else chosen:
-        _say(f"{one.name}: {seconds:g} s in real time")
+        say(f"{one.name}: {seconds:g} s in real time")
         yield Row(one, "real", seconds, (run_in_real_time(one, seconds=seconds, seed=0),))
     seconds, drawn = (_QUICK_VIRTUAL_S, _QUICK_SEEDS) if quick else (_VIRTUAL_S, _SEEDS)
     for one in chosen:
-        _say(f"{one.name}: {seconds / 60:g} virtual minutes, {plural(seeds or drawn, 'seed')}")
+        say(f"{one.name}: {seconds / 60:g} virtual minutes, {plural(seeds or drawn, 'seed')}")
         scores = [run_in_virtual_time(one, seconds=seconds, seed=seed) for seed in range(seeds or drawn)]
         yield Row(one, "virtual", seconds, tuple(scores))
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _document(rows: Sequence[Row], *, quick: bool) -> dict[str, Any]:
-    return {
-        "format": 1, "benchmark": "throughput", "provider": "simulated", "agentmesh": __version__,
-        "at": datetime.fromtimestamp(wall(), UTC).isoformat(timespec="seconds"), "python": platform.python_version(),
-        "platform": platform.platform(), "cpus": os.cpu_count(), "quick": quick,
-        "rows": [row.as_json() for row in rows],
-    }  # fmt: skip
-
-
-def _print(rows: Sequence[Row]) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
+def _show(rows: Sequence[Row], console: Console) -> None:
     faces: dict[Face, str] = {"real": "in real time, over HTTP", "virtual": "in virtual time"}
     for face, words in faces.items():
         shown = [row for row in rows if row.face == face]
@@ -122,4 +91,4 @@ def _tell_failures(row: Row) -> None:
     failed = sum(one.calls - one.answered for one in row.scores)
     if failed:
         why = next((text for one in row.scores for text in one.failures), "it was not done in time")
-        _say(f"{row.scenario.name}: {plural(failed, 'call')} not answered; the first: {why}")
+        say(f"{row.scenario.name}: {plural(failed, 'call')} not answered; the first: {why}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from .figures import new_table
 from .throughput_score import Row, wait_ratio
 
 __all__ = ["throughput_table"]
@@ -18,7 +18,7 @@ _NOTHING = "–"
 
 def throughput_table(rows: Sequence[Row], *, title: str) -> Table:
     """One line for each scenario; all rows are of one face of the clock."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table(title)
     table.add_column("scenario")
     names = ("calls", "÷ bound", "÷ clairvoyant", "refused", "quota used", "wait large÷rest", "CPU ms", "MB", "target")
     for name in names:
