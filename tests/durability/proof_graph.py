@@ -140,8 +140,8 @@ def build(run: Run, calls: int) -> list[Task[Any]]:
     run.start(writer.on("After {{ one }}.", one=refused[0]), name="hopeless", key="0")
     run.start(writer.on("In all: {{ all | length }}.", all=drafts), name="summary", key="0", require="all")
     contest = run.tournament(
-        judge, entrants=drafts[:24], criteria="the best", stop=am.Stop(matches=round(MATCHES * calls))
-    )
+        judge, entrants=drafts[:24], criteria="the best", stop=am.Stop(regret=None, matches=round(MATCHES * calls))
+    )  # by regret it would end sooner or later with the order of verdicts
     return [*kept, *drafts, contest]
 
 
