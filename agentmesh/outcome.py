@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .errors import ErrorInfo
 from .messages import Finish, Tokens
@@ -13,8 +13,7 @@ __all__ = ["Address", "Outcome", "State", "Usage"]
 State = Literal["done", "failed", "skipped", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a task is found: `task`, `task/key` or `task/key/sample`; safe in any shell.
 
     `key` is already encoded. Over another task's items it is the whole address of the item below that task's name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -155,12 +155,11 @@ class _Asking:
 
 def _row(line: Line, outcome: Outcome) -> bytes:
     """An answer as JSON: what came of the line, and after it the line's own data."""
-    error = outcome.error
     row = {
         "format": 1, "id": line.id, "ok": outcome.ok, "reply": outcome.value if outcome.ok else None,
-        "finish": outcome.finish, "error": None if outcome.ok or error is None else asdict(error),
+        "finish": outcome.finish, "error": None if outcome.ok else outcome.error,
         "model": outcome.model or line.model, "attempts": outcome.attempts, "seconds": round(outcome.seconds, 3),
-        "usage": asdict(outcome.usage), "usd": outcome.usd,
+        "usage": outcome.usage, "usd": outcome.usd,
     }  # fmt: skip
     data = line.data() if line.has_data else {}
     return to_json({**row, **data}, inf_nan_mode="null")

@@ -56,8 +56,8 @@ _COMPLETION = ("--install-completion", "--show-completion")
 _EXAMPLE = "agentmesh run hypotheses"
 
 _COLLECT = (20_000, 20, 20)
-"""How many new objects make Python look for cycles. By its own 700, a graph of 100,000 tasks that is being built is looked
-through so often that this is a sixth of the whole work; and hardly anything here is held by cycles."""
+"""How many new objects make Python look for cycles. By its own 700 it looks through a graph of 100,000 tasks so often
+while that is built that this is a sixth of the whole work; and hardly anything here is held by cycles."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -216,10 +216,14 @@ class Picture:
             paused=self.status is None and self._paused(), bounds=self._bounds(),
         )  # fmt: skip
 
+    def items_of(self, name: str) -> tuple[int, int | None]:
+        """How many items of a task have ended, and of how many; None while more may come. Raises KeyError as `task`."""
+        row = self._rows[name]
+        return row.ended, None if row.open else row.total
+
     def task(self, name: str) -> TaskRow:
         """One task as it stands, without what is expected. Raises KeyError for a name that no event had."""
-        row = self._rows[name]
-        return self._task(name, None if row.open else row.total)
+        return self._task(name, self.items_of(name)[1])
 
     def _task(self, name: str, expected: int | None) -> TaskRow:
         row = self._rows[name]

@@ -81,11 +81,11 @@ class PlainLines:
                 yield f"{failure.state} {failure.address}: {failure.error}{command}"
             if number == _FAILURES_PER_TASK:
                 yield f"{outcome.task}: what else does not succeed is only counted"
-        row = self._picture.task(outcome.task)
-        if row.complete:
-            yield f"{row.name} ended: {_progress(row)}"
-        elif not row.open and row.total >= _MANY and self._passed(row.name, row.ended, total=row.total):
-            yield f"{row.name} {_progress(row)}"
+        ended, total = self._picture.items_of(outcome.task)
+        if total is not None and ended >= total:
+            yield f"{outcome.task} ended: {_progress(self._picture.task(outcome.task))}"
+        elif total is not None and total >= _MANY and self._passed(outcome.task, ended, total=total):
+            yield f"{outcome.task} {_progress(self._picture.task(outcome.task))}"
 
     def _passed(self, name: str, ended: int, *, total: int) -> bool:
         """Whether one more quarter is behind us."""

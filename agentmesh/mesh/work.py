@@ -56,7 +56,7 @@ class OnFailure:
 FAIL = OnFailure()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Work:
     """What a node carries. `timeout` in seconds counts from admission, over all attempts; budgets innermost first.
 
