@@ -70,19 +70,26 @@ def began_as(path: Path) -> RunStarted:
     return replace(history.started, options=next(told, history.started.options))
 
 
-def refuse_output_of_another(output: Path | None, run: str) -> None:
-    """Raises UserError where a result would take the place of that of another run than the one that goes on."""
+def refuse_output_of_another(output: Path | None, began: RunStarted) -> None:
+    """Raises UserError where a result would take the place of that of another run than the one that goes on.
+
+    What was there when this run began with the same output was to be replaced from the start.
+    """
     if output is None or not output.expanduser().is_file():
         return
+    place = output.expanduser()
+    if began.options.get("output") == str(output) and place.stat().st_mtime < began.at:
+        return
     try:
-        there: Any = jsonlib.loads(output.expanduser().read_text(encoding="utf-8"))
+        there: Any = jsonlib.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         there = None
     from ..journal import short_id
 
     other = there.get("run") if isinstance(there, Mapping) else None
-    if other != run:
+    if other != began.run:
         what = f"has the result of run {short_id(str(other))}" if other else "is no result of an agentmesh run"
         raise UserError(
-            f"-o {output}: it {what}, and run {short_id(run)} goes on: name another file, or begin anew with --fresh"
+            f"-o {output}: it {what}, and run {short_id(began.run)} goes on: name another file, or begin anew with "
+            "agentmesh run --fresh"
         )

@@ -109,8 +109,9 @@ def run_command(
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
     if resume is not None and resume.path is not None:
-        refuse_output_of_another(output, resume.path.stem)
-        given["budget"] = began_as(resume.path).options.get("budget")
+        began = began_as(resume.path)
+        refuse_output_of_another(output, began)
+        given["budget"] = began.options.get("budget")
     return _go(loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume)
 
 
@@ -148,7 +149,7 @@ def resume_workflow(
         output = Path(given["output"])
     if output is not None:
         _check_output(output)
-        refuse_output_of_another(output, started.run)
+        refuse_output_of_another(output, started)
     resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain or loaded.on_uncertain))
     given = {**given, "output": None if output is None else str(output)}
     return _go(loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume)

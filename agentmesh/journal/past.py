@@ -89,6 +89,8 @@ class Past:
         self._file = file
         self._added: set[str] = set()
         self._closed: dict[str, int] = {}
+        self._reopened: set[str] = set()
+        self._last_reopened = 0
         self._begins: list[tuple[float, float]] = []  # of each process: when, and the seconds of those before it
         self._by_task: dict[tuple[str, str | None], Spent] = {}
         self._ends = ends
@@ -134,6 +136,8 @@ class Past:
                     begun[address, attempt] = begun.get((address, attempt), 0) + (1 if kind is CallIntent else -1)
             elif kind is TaskReopened:
                 self._ends.forget(address)
+                self._reopened.add(address)
+                self._last_reopened = number
             elif kind is CollectionClosed:
                 self._closed[address] = number
             else:
@@ -194,6 +198,15 @@ class Past:
         if outcome.error is not None and not outcome.ok and self._failed:
             return None
         return outcome
+
+    def ended_at(self, address: Address) -> int | None:
+        """The number of the record that tells how a task ended, if anything was done anew after it; else None."""
+        number = self._ends.number(str(address))
+        return None if number is None or number > self._last_reopened else number
+
+    def done_anew_at(self, address: Address) -> int:
+        """The number of the record that tells how a task ended that was done anew; 0 for all others."""
+        return self._ends.number(str(address)) or 0 if str(address) in self._reopened else 0
 
     def is_damaged(self, address: Address) -> bool:
         """Whether a task is to be performed again because the record of its end cannot be read."""

@@ -170,6 +170,7 @@ class Recall:
         self._tell = tell
         self._alone = anyio.CapacityLimiter(1)  # its file is read by one thread at a time
         self._answers: dict[str, Answers] = {}
+        self._newest: dict[Collection, int] = {}  # in collections that tasks read: what was done anew last
 
     def __repr__(self) -> str:
         return f"<Recall of {self._past!r}>"
@@ -177,12 +178,15 @@ class Recall:
     def outcome(
         self, address: Address, asked: str | None, *, needs: Sequence[Node],
         requires: Sequence[tuple[Collection, Require]], revive: Callable[[Any], Any] | None, item: Any,
+        joined: bool = False,
     ) -> Outcome | None:  # fmt: skip
         """How a task that asks this ended in an earlier process; None if it is to be performed.
 
-        It must ask what was asked then, and so must everything that it depends on. Reads a local file.
+        It must ask what was asked then, and so must everything that it depends on, and it must have ended after that.
+        `joined` says that it depends on more than what is named. Reads a local file.
         """
-        outcome = self._past.recall(address, asked) if stand_recalled(needs, requires) else None
+        stands = stand_recalled(needs, requires) and not self._is_outdated(address, needs, requires, joined=joined)
+        outcome = self._past.recall(address, asked) if stands else None
         if outcome is None:
             if self._past.is_damaged(address):
                 self._tell(f"the record of how {address} ended is damaged: it is performed again")
@@ -194,6 +198,27 @@ class Recall:
             except ValueError:  # the type has changed since: it is performed again
                 return None
         return outcome if item is None and value is outcome.value else outcome.holding(item=item, value=value)
+
+    def _is_outdated(
+        self, address: Address, needs: Sequence[Node], requires: Sequence[tuple[Collection, Require]], *, joined: bool
+    ) -> bool:
+        """Whether something that a task depends on was done anew after it had ended.
+
+        A process that does so may be killed before it comes to the task, which then has the end of before.
+        """
+        ended = self._past.ended_at(address)
+        if ended is None:  # as nearly always
+            return False
+        return (
+            joined
+            or any(self._past.done_anew_at(need.address) > ended for need in needs)
+            or any(self._newest_of(group) > ended for group, _ in requires)
+        )
+
+    def _newest_of(self, group: Collection) -> int:
+        if group not in self._newest:
+            self._newest[group] = max((self._past.done_anew_at(one.address) for one in group.members), default=0)
+        return self._newest[group]
 
     async def find(self, key: str, request: Request, *, address: str) -> Found | None:
         """The reply that was recorded for this call at this address.

@@ -309,8 +309,9 @@ class Run:
         if self.recall is None or (work.joins is not None and not work.joins()):
             return None
         return self.recall.outcome(
-            node.address, work.asked, needs=node.needs, requires=node.requires, revive=work.revive, item=work.item
-        )
+            node.address, work.asked, needs=node.needs, requires=node.requires, revive=work.revive, item=work.item,
+            joined=work.joins is not None,
+        )  # fmt: skip
 
     def _room(self, lane: str) -> float:
         if lane == PYTHON_LANE:

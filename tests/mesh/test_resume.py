@@ -204,6 +204,41 @@ async def test_changed_instructions_ask_again_what_they_concern(tmp_path: Path) 
     assert second.asked == ["B re: A", "E re: C re: B re: A"]
 
 
+@pytest.mark.parametrize("several", [False, True])
+async def test_what_was_done_anew_before_a_kill_is_heard_of_by_what_depends_on_it(
+    tmp_path: Path, several: bool
+) -> None:
+    def judged(body: dict[str, Any]) -> str:
+        return f"{'strict' if 'strict' in str(body) else 'kind'}: {said(body, 'user')[-1]}"
+
+    def build(run: Run, instructions: str) -> list[Task[Any]]:
+        critic = am.Agent[str]("critic", model="scripted/m", instructions=instructions)
+        a = run.start(critic.on("A"), name="a")
+        b = run.start(writer.on("B {{ a }}", a=[a]) if several else writer.on("B {{ a }}", a=a), name="b")
+        return [a, b, run.start(writer.on("C {{ b }}", b=b), name="c")]
+
+    first = await go(tmp_path, lambda run: build(run, "Be kind."), judged, after=2.5)
+    assert len(first.asked) == 3  # a and b have ended
+    second = await go(tmp_path, lambda run: build(run, "Be strict."), judged, after=1.5, killed=True)
+    assert second.asked[0] == "A"  # and what was done anew is on disk, not so what depends on it
+    third = await go(tmp_path, lambda run: build(run, "Be strict."), judged)
+    assert len(third.asked) == 2
+    assert "A" not in third.asked
+    assert "strict: A" in third.ended[next(one for one in third.ended if one.startswith("c/"))].value
+    fourth = await go(tmp_path, lambda run: build(run, "Be strict."), judged, resume=Resume(run_path(tmp_path)))
+    assert (fourth.asked, values(fourth)) == ([], values(third))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_what_was_skipped_for_a_failure_is_done_once_that_has_succeeded(tmp_path: Path, killed: bool) -> None:
+    await go(tmp_path, chain, 400)
+    second = await go(tmp_path, chain, resume=Resume(run_path(tmp_path), failed=True), after=1.5, killed=killed)
+    assert second.asked == ["A", "B re: A"]
+    third = await go(tmp_path, chain)
+    assert third.asked == ["B re: A", "C re: B re: A"]
+    assert values(third) == ["re: A", "re: B re: A", "re: C re: B re: A"]
+
+
 async def papers(text: str) -> Paper:
     performed.append("annotated")
     return Paper(title=text)

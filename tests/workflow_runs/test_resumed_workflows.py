@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,6 +92,22 @@ def test_the_same_command_goes_on_after_a_kill_and_gives_what_an_undisturbed_run
     code, undisturbed, _ = run("run", "chain.yaml", "--fresh", "--display", "none", capsys=capsys)
     assert outputs == undisturbed
     assert len(list_runs(Path(".agentmesh"))) == 2
+
+
+def test_what_was_in_the_place_of_its_result_when_a_run_began_is_replaced_by_the_same_command_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path("out.json")
+    out.write_text('{"run": "earlier"}')
+    killed("run", "chain.yaml", "-o", "out.json", ended=2)
+    written = out.stat().st_mtime
+    os.utime(out, (written, written + 3600))  # as if another run had ended meanwhile
+    code, _, err = run("run", "chain.yaml", "-o", "out.json", capsys=capsys)
+    assert (code, json.loads(out.read_text())) == (2, {"run": "earlier"})
+    assert "out.json: it has the result of run lier, and run" in err
+    os.utime(out, (written, written))
+    assert run("run", "chain.yaml", "-o", "out.json", capsys=capsys)[0] == 0
+    assert json.loads(out.read_text())["run"] == list_runs(Path(".agentmesh"))[0].id
 
 
 def test_what_failed_is_tried_again_only_where_one_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
