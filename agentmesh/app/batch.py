@@ -16,6 +16,7 @@ from rich.console import Console
 from ..catalog import Catalog
 from ..client.asking import price_problem
 from ..errors import InputProblems, Problem, UserError
+from ..events import RunStarted
 from ..journal import run_summary, short_id
 from ..mesh.recall import Resume
 from ..messages import Settings
@@ -23,7 +24,15 @@ from .batch_answers import Answers, check_free
 from .batch_lines import Lines, read_lines
 from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, owner_of
 from .budgets import BudgetOption, newest_bounds, read_budget
-from .going_on import FailedFlag, FreshFlag, OnUncertainChoice, OnUncertainOption, began_as, on_uncertain_of
+from .going_on import (
+    FailedFlag,
+    FreshFlag,
+    OnUncertainChoice,
+    OnUncertainOption,
+    began_as,
+    on_uncertain_of,
+    tries_failed_again,
+)
 from .options import (
     CacheOption,
     DisplayOption,
@@ -121,10 +130,10 @@ def batch_command(
         identity = f"{identity} replayed"
     again = None if fresh else find_again(runs, identity, failed=failed)
     replace_it = check_place(asked.output, owner, identity=identity, again=again, fresh=fresh, overwrite=overwrite)
+    failed, texts = _as_before(read, None if again is None else began_as(again.path), failed=failed, budget=budget)
     resume = None if again is None else Resume(again.path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
-    texts = _bounds(read, {} if again is None else began_as(again.path).options, budget=budget)
     answers = Answers(asked.output, len(read.lines), overwrite=replace_it, again=again is not None)
-    started = {"identity": identity, "options": asked.options(options, budget=texts)}
+    started = {"identity": identity, "options": {**asked.options(options, budget=texts), "failed": failed}}
     return _ask(asked, read, answers, catalog=catalog, options=options, started=started, resume=resume)
 
 
@@ -149,7 +158,7 @@ def resume_batch(
         )
     catalog = asked.catalog(options)
     read = asked.read()
-    texts = _bounds(read, began.options, budget=budget)
+    failed, texts = _as_before(read, began, failed=failed, budget=budget)
     identity = asked.identity(read)
     if identity != run.identity:
         read.notices.append(f"{asked.lines} has changed since this run began: lines that are the same are not asked")
@@ -157,7 +166,7 @@ def resume_batch(
     check_place(asked.output, owner or run, identity=identity, again=run, fresh=False, overwrite=False)
     resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
     answers = Answers(asked.output, len(read.lines), again=True)
-    started = {"options": {**began.options, "budget": texts}}
+    started = {"options": {**began.options, "budget": texts, "failed": failed}}
     return _ask(asked, read, answers, catalog=catalog, options=options, started=started, resume=resume)
 
 
@@ -228,11 +237,15 @@ def _ask(
     return code
 
 
-def _bounds(read: Lines, before: Mapping[str, Any], *, budget: Sequence[str] | None) -> list[str]:
-    """The bounds that are said now, else those from before, which is told."""
-    texts, notices = newest_bounds(before.get("budget"), budget)
-    read.notices += notices
-    return texts
+def _as_before(
+    read: Lines, began: RunStarted | None, *, failed: bool, budget: Sequence[str] | None
+) -> tuple[bool, list[str]]:
+    """Whether failed lines are asked again, and the bounds: as is said now, else as it was before, which is told."""
+    before = {} if began is None else began.options
+    failed, of_failed = tries_failed_again(failed, before)
+    texts, of_budget = newest_bounds(before.get("budget"), budget)
+    read.notices += [*of_failed, *of_budget]
+    return failed, texts
 
 
 def _output(output: Path | None, lines: Path) -> Path:

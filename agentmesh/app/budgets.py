@@ -55,7 +55,8 @@ def read_bounds(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         unit, equals, value = text.partition("=")
         if not equals or unit not in BUDGET_UNITS:
-            hint = did_you_mean(unit, BUDGET_UNITS) or f"write {', '.join(f'{name}=N' for name in BUDGET_UNITS)}"
+            near = None if unit in BUDGET_UNITS else did_you_mean(unit, BUDGET_UNITS)
+            hint = near or f"write {', '.join(f'{name}=N' for name in BUDGET_UNITS)}"
             raise UserError(f"--budget {text}: this is no budget ({hint})")
         if unit in bounds:
             raise UserError(f"--budget {text}: {unit} is given twice")

@@ -26,6 +26,7 @@ __all__ = [
     "began_as",
     "on_uncertain_of",
     "refuse_output_of_another",
+    "tries_failed_again",
 ]
 
 OnUncertainChoice = Literal["resend", "fail", "ask"]
@@ -68,6 +69,16 @@ def began_as(path: Path) -> RunStarted:
         raise UserError(f"run {short_id(path.stem)} ended before it had begun: there is nothing to go on with")
     told = (event.options for event in reversed(history.resumed) if "command" in event.options)  # else: Python
     return replace(history.started, options=next(told, history.started.options))
+
+
+def tries_failed_again(failed: bool, before: Mapping[str, Any]) -> tuple[bool, list[str]]:
+    """Whether an unfinished run tries again what has failed, as it is said now or was `before`; and what to say of it.
+
+    A process that was told so and did not get to its end leaves some of that undone.
+    """
+    if failed or not before.get("failed"):
+        return failed, []
+    return True, ["what has failed is tried again, as this run was last told by --failed"]
 
 
 def refuse_output_of_another(output: Path | None, began: RunStarted) -> None:

@@ -6,6 +6,7 @@ import json as jsonlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ from .going_on import (
     began_as,
     on_uncertain_of,
     refuse_output_of_another,
+    tries_failed_again,
 )
 from .options import (
     CacheOption,
@@ -108,11 +110,16 @@ def run_command(
         "output": None if output is None else str(output), **told(options),
     }  # fmt: skip
     resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
+    notices: list[str] = []
     if resume is not None and resume.path is not None:
         began = began_as(resume.path)
         refuse_output_of_another(output, began)
         given["budget"] = began.options.get("budget")
-    return _go(loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume)
+        failed, notices = tries_failed_again(False, began.options)
+        resume, given["failed"] = replace(resume, failed=failed), failed
+    return _go(
+        loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume, notices=notices
+    )
 
 
 def _unfinished(
@@ -150,23 +157,26 @@ def resume_workflow(
     if output is not None:
         _check_output(output)
         refuse_output_of_another(output, started)
+    failed, notices = tries_failed_again(failed, given)
     resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain or loaded.on_uncertain))
-    given = {**given, "output": None if output is None else str(output)}
-    return _go(loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume)
+    given = {**given, "output": None if output is None else str(output), "failed": failed}
+    return _go(
+        loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume, notices=notices
+    )
 
 
 def _go(
     workflow: Workflow, given: Mapping[str, Any], *, budget: Sequence[str] | None, catalog: Catalog, options: Options,
-    output: Path | None, resume: Resume | None,
+    output: Path | None, resume: Resume | None, notices: Sequence[str],
 ) -> int:  # fmt: skip
     """Run it within the budget that is said now, else the one that it was `given` before."""
-    texts, notices = newest_bounds(given.get("budget"), budget)
+    texts, of_budget = newest_bounds(given.get("budget"), budget)
     workflow = budget_over(workflow, texts)
     _check_fits(workflow, catalog)
     return anyio.run(
         partial(
             _run, workflow, catalog=catalog, options=options, output=output, given={**given, "budget": texts},
-            resume=resume, notices=notices,
+            resume=resume, notices=[*notices, *of_budget],
         )
     )  # fmt: skip
 

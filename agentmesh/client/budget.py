@@ -294,5 +294,5 @@ def _amounts(unit: str, used: float, bound: float) -> str:
         case "usd":
             return f"{_dollars(used)} of {_dollars(bound)} are spent {share}"
         case "time":
-            return f"{used:,.0f} of {bound:,.0f} s are over {share}"
+            return f"{used:{',.0f' if bound >= 10 else '.2g'}} of {bound:,g} s are over {share}"
     return f"{used:,.0f} of {bound:,.0f} {unit} are used {share}"

@@ -130,6 +130,10 @@ class Journal:
         """The run's file."""
         return self._store.path
 
+    def leave_out_content(self) -> None:
+        """Keep prompts and replies out from now on."""
+        self._content = False
+
     def append(self, event: Event) -> int:
         """Take an event and return its number: 1 for the first, without gaps. Never waits.
 

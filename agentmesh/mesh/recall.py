@@ -106,6 +106,8 @@ def open_again(path: Path, resume: Resume, *, content: bool) -> tuple[Journal, P
     journal = Journal.resume(path, content=content)
     try:
         past = Past.read(path, failed=resume.failed)
+        if not past.started.content:  # whoever goes on with it, and however
+            journal.leave_out_content()
         choice = resume.on_uncertain
         if callable(choice):
             choice = choice(past.uncertain) if past.uncertain else None

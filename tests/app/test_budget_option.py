@@ -102,7 +102,7 @@ def test_a_batch_says_what_is_left_too(place: Command, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("usd", "this is no budget"), ("dollars=2", "usd=N"), ("usd=0", "must be a number above 0"),
+        ("usd", "write usd=N"), ("dollars=2", "usd=N"), ("usd=0", "must be a number above 0"),
         ("calls=2.5", "must be a whole number above 0"), ("time=5", "time "), ("usd=nan", "must be a number above 0"),
     ],
 )  # fmt: skip

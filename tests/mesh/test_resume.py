@@ -395,6 +395,14 @@ async def test_a_run_that_keeps_no_content_asks_again_and_says_so(tmp_path: Path
     assert values(second)[-1] == "re: C re: B re: A"
 
 
+async def test_a_run_that_keeps_no_content_keeps_none_when_one_forgets_to_say_so_again(tmp_path: Path) -> None:
+    await go(tmp_path, chain, after=1.5, content=False)
+    again = await go(tmp_path, chain)
+    assert values(again) == ["re: A", "re: B re: A", "re: C re: B re: A"]
+    assert {one.outcome.value for one in events(tmp_path, TaskEnded)} == {None}
+    assert all(one.reply is None for one in events(tmp_path, CallEnded))
+
+
 async def test_budgets_count_what_was_in_flight_at_a_kill(tmp_path: Path) -> None:
     await go(tmp_path, chain, after=1.5, killed=True)
     model = Scripted(tmp_path, echo)

@@ -131,6 +131,22 @@ def test_what_failed_is_tried_again_only_where_one_says_so(place: Path, capsys: 
     assert "finished" in err
 
 
+def test_a_run_that_was_stopped_while_it_tried_again_what_had_failed_goes_on_with_that(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed("run", "chain.yaml", ended=2)
+    assert run("run", "chain.yaml", "--on-uncertain", "fail", capsys=capsys)[0] == 1  # what was in flight has failed
+    (before,) = list_runs(Path(".agentmesh"))
+    assert before.failed
+    bound = f"calls={before.calls + 1}"
+    assert run("resume", "last", "--failed", "--budget", bound, capsys=capsys)[0] == 3
+    code, _, err = run("resume", "last", "--budget", "calls=100", capsys=capsys)
+    assert code == 0
+    assert "what has failed is tried again, as this run was last told by --failed" in err
+    (after,) = list_runs(Path(".agentmesh"))
+    assert (after.status, after.done, after.failed, after.skipped) == ("done", 13, 0, 0)
+
+
 def test_a_changed_workflow_asks_again_only_what_is_asked_otherwise(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
