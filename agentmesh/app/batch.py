@@ -16,7 +16,7 @@ from rich.console import Console
 from ..catalog import Catalog
 from ..client.asking import price_problem
 from ..errors import InputProblems, Problem, UserError
-from ..journal import run_summary, short_id
+from ..journal import RunSummary, short_id
 from ..mesh.recall import Resume
 from ..messages import Settings
 from .batch_answers import Answers, check_free
@@ -136,7 +136,7 @@ def resume_batch(
     Of the budget that it was begun with, what `budget` leaves out holds. Lines that have changed since are asked.
     Raises UserError, and then nothing has changed.
     """
-    run, began = run_summary(path), began_as(path)
+    run, began = RunSummary.at(path), began_as(path)
     if began.options.get("command") != NAME:
         raise UserError(f"{path} is no batch that can be gone on with")
     if "system" not in began.options:

@@ -38,13 +38,13 @@ def resume_command(
 
     Example: agentmesh resume last
     """
-    from ..journal import run_summary, short_id
+    from ..journal import RunSummary, short_id
 
     options = Options.load(journal=journal, display=display)
     if options.journal_folder is None:
         raise UserError("without a journal there is nothing to go on with: leave out no_journal")
     path = _path_of(run, options.journal_folder, failed=failed)
-    _check_resumable(run_summary(path), failed=failed)
+    _check_resumable(RunSummary.at(path), failed=failed)
     started = began_as(path)
     given: dict[str, Any] = dict(started.options)
     options = Options.load(

@@ -67,7 +67,7 @@ def show_command(
 
 
 def _show_run(file: RunFile, *, more: str, json: bool, first: int | None) -> None:
-    summary, history = file.summary(), run_history(file, failures=first if json else first or _SHOWN)
+    summary, history = RunSummary.of(file), run_history(file, failures=first if json else first or _SHOWN)
     if json:
         print_json(_run_json(summary, history))
         return

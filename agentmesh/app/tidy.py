@@ -11,9 +11,9 @@ import typer
 from rich.text import Text
 
 from ..errors import UserError
-from ..journal import RunSummary, find_run, list_runs, short_id, summary_of
+from ..journal import RunSummary, find_run, list_runs, short_id
 from ..journal.cache import forget
-from ..journal.delete import delete_run, run_size
+from ..journal.delete import delete_run, files_of_run
 from ..workflow.units import parse_duration
 from .looking import cost, journal_of, new_console, new_table, print_json, short_of, size, status_text, text_of, when
 from .options import JournalOption, JsonFlag
@@ -36,7 +36,7 @@ def rm_command(
     Example: agentmesh rm last
     """
     folder = journal_of(journal)
-    found = [summary_of(path) for path in dict.fromkeys(find_run(folder, name) for name in runs)]
+    found = [RunSummary.readable_or_not(path) for path in dict.fromkeys(find_run(folder, name) for name in runs)]
     for run in found:
         if run.holder is not None:
             raise UserError(f"run {run.id} is being written by {run.holder}: `agentmesh cancel {_short(run)}` ends it")
@@ -82,11 +82,11 @@ def gc_command(
     kept = [] if unfinished else [run for run in old if run.is_unfinished]
     old = [run for run in old if run not in kept]
     answers = forget(folder, before=before, only_count=dry_run)
-    told = {"kept": [_json(run, shorts[run.path], run_size(run.path).size) for run in kept], "answers": answers}
+    told = {"kept": [_json(run, shorts[run.path], files_of_run(run.path).size) for run in kept], "answers": answers}
     if not dry_run:
         _delete(old, shorts, json=json, told=told, also=_cached(answers))
     elif json:
-        rows = [_json(run, shorts[run.path], run_size(run.path).size) for run in old]
+        rows = [_json(run, shorts[run.path], files_of_run(run.path).size) for run in old]
         print_json({"would_delete": rows, "bytes": sum(row["bytes"] for row in rows), **told})
     else:
         _show(old, shorts, also=_cached(answers))
@@ -96,7 +96,7 @@ def gc_command(
 
 def _show(old: list[RunSummary], shorts: dict[Path, str], *, also: str) -> None:
     """The runs that would be deleted."""
-    sizes = [run_size(run.path).size for run in old]
+    sizes = [files_of_run(run.path).size for run in old]
     table = new_table(["when", "id", "workflow", "status"], numbers=["cost", "size"])
     for run, number in zip(old, sizes, strict=True):
         spent = Text("" if run.problem else cost(run.usd))
@@ -124,7 +124,7 @@ def _age(run: RunSummary) -> float:
     """When it ended; of one that did not end in order, when it was last written."""
     if run.ended is not None:
         return run.ended
-    times = [one.stat().st_mtime for one in run_size(run.path).paths if one.is_file()]
+    times = [one.stat().st_mtime for one in files_of_run(run.path).paths if one.is_file()]
     return max(times, default=time.time())
 
 
@@ -156,6 +156,6 @@ def _short(run: RunSummary) -> str:
 
 def _line(run: RunSummary) -> str:
     """A run, and what is lost with one that could be gone on with."""
-    parts = (when(run.began, full=True), _short(run), run.name, run.status, size(run_size(run.path).size))
+    parts = (when(run.began, full=True), _short(run), run.name, run.status, size(files_of_run(run.path).size))
     lost = f"{plural(run.done, 'task')} done for {cost(run.usd)} would be lost, since it is unfinished"
     return "  ".join(filter(None, (*parts, lost if run.is_unfinished else "")))
