@@ -43,7 +43,6 @@ __all__ = ["batch_command", "resume_batch"]
 
 _STDIN = Path("-")
 
-
 LinesArgument = Annotated[Path, typer.Argument(metavar="IN.jsonl", help="The lines to ask; - reads standard input.")]
 AnswersOption = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="OUT.jsonl", help="Where the answers go. Required.")
@@ -129,7 +128,7 @@ def batch_command(
 
 
 def resume_batch(
-    path: Path, *, failed: bool, on_uncertain: OnUncertainChoice, budget: list[str] | None, options: Options
+    path: Path, *, failed: bool, on_uncertain: OnUncertainChoice | None, budget: list[str] | None, options: Options
 ) -> int:
     """Go on with the batch in the file `path`, as it was begun; returns the exit code.
 
@@ -214,12 +213,12 @@ def _ask(
         read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars, keys=options.replay is None
     )
     from .batch_run import Batch, run_batch  # here, because what sends calls takes a while to import
-    from .recorded import Recorded
+    from .record_and_replay import RecordAndReplay
 
     batch = Batch(
         _shown(asked.lines), read.lines, notices=read.notices, system=asked.system, budget=budget,
         settings=asked.settings, started=started, resume=resume,
-        recorded=Recorded.of(options, goes_on=None if resume is None else resume.path),
+        recorded=RecordAndReplay.of(options, goes_on=None if resume is None else resume.path),
     )  # fmt: skip
     with answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))

@@ -11,11 +11,11 @@ import typer
 from rich.text import Text
 
 from ..errors import UserError
-from ..journal import RunSummary, find_run, list_runs, short_id
+from ..journal import RunSummary, find_run, list_runs, short_id, short_of
 from ..journal.cache import forget
 from ..journal.delete import delete_run, files_of_run
 from ..workflow.units import parse_duration
-from .looking import cost, journal_of, new_console, new_table, print_json, short_of, size, status_text, text_of, when
+from .looking import cost, journal_of, new_console, new_table, print_json, size, status_text, text_of, when
 from .options import JournalOption, JsonFlag
 from .wording import plural
 
@@ -39,7 +39,9 @@ def rm_command(
     found = [RunSummary.readable_or_not(path) for path in dict.fromkeys(find_run(folder, name) for name in runs)]
     for run in found:
         if run.holder is not None:
-            raise UserError(f"run {run.id} is being written by {run.holder}: `agentmesh cancel {_short(run)}` ends it")
+            raise UserError(
+                f"run {run.id} is being written by {run.holder}: `agentmesh cancel {short_of(run.path)}` ends it"
+            )
     if not yes:
         for run in found:
             typer.echo(_line(run), err=True)
@@ -50,7 +52,7 @@ def rm_command(
         if not typer.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)} runs'}?", err=True):
             typer.echo("nothing was deleted", err=True)
             return
-    _delete(found, {run.path: _short(run) for run in found}, json=json)
+    _delete(found, {run.path: short_of(run.path) for run in found}, json=json)
 
 
 def gc_command(
@@ -71,9 +73,9 @@ def gc_command(
     Example: agentmesh gc --older-than 30d --dry-run
     """
     try:
-        before = time.time() - parse_duration(older_than)
+        before = time.time() - parse_duration(older_than, example="30d, 12h or 90m")
     except ValueError as error:
-        raise UserError(f"--older-than: {str(error).replace('60s, 5m or 2h', '30d, 12h or 90m')}") from None
+        raise UserError(f"--older-than: {error}") from None
     folder = journal_of(journal)
     runs = list_runs(folder)
     names = [run.id for run in runs]
@@ -150,12 +152,8 @@ def _json(run: RunSummary, short: str, number: int) -> dict[str, Any]:
     return {"id": run.id, "short": short, "name": run.name, "status": run.status, "bytes": number}
 
 
-def _short(run: RunSummary) -> str:
-    return short_of(run.path)
-
-
 def _line(run: RunSummary) -> str:
     """A run, and what is lost with one that could be gone on with."""
-    parts = (when(run.began, full=True), _short(run), run.name, run.status, size(files_of_run(run.path).size))
+    parts = (when(run.began, full=True), short_of(run.path), run.name, run.status, size(files_of_run(run.path).size))
     lost = f"{plural(run.done, 'task')} done for {cost(run.usd)} would be lost, since it is unfinished"
     return "  ".join(filter(None, (*parts, lost if run.is_unfinished else "")))

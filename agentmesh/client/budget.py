@@ -20,7 +20,7 @@ __all__ = ["BUDGET_UNITS", "Budget", "BudgetStatistics", "Budgets", "Reservation
 
 BUDGET_UNITS = ("usd", "tokens", "calls", "time")
 
-_EPSILON = 1e-9
+_EPSILON = 1e-9  # so far sums of floats may be off
 _WARN_AT = 0.8
 _FEW_CALLS = 5
 """A budget of fewer calls has no room between a warning and its end."""
@@ -43,7 +43,8 @@ class BudgetStatistics:
 
 
 class Budget:
-    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` seconds from now.
+    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` in seconds from the
+    beginning of its run, or else from the first call that counts against it.
 
     Time in which a run that counts against it is paused does not count, except in that of a mesh.
     """

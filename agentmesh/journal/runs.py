@@ -11,13 +11,13 @@ from typing import Any, Literal, Self
 from ..errors import UserError
 from ..events import RunStatus
 from .format import RUNS_FOLDER
-from .ids import new_run_id, run_time
+from .ids import new_run_id, run_time, short_id
 from .lock import Holder, lock_holder, lock_path
 from .read import RunFile
 from .status import read_status
 from .tally import TALLY_COLUMNS, Tally
 
-__all__ = ["RunSummary", "find_run", "list_runs", "next_run_id", "run_files"]
+__all__ = ["RunSummary", "find_run", "list_runs", "next_run_id", "run_files", "short_of"]
 
 _SHOWN_CANDIDATES = 8
 
@@ -109,6 +109,11 @@ class RunSummary:
 def run_files(folder: Path) -> list[Path]:
     """The files of all runs of a journal folder, the newest first."""
     return sorted((folder / RUNS_FOLDER).glob("*.db"), reverse=True)
+
+
+def short_of(path: Path) -> str:
+    """The short name of the run with the file `path`, which none beside it shares."""
+    return short_id(path.stem, [other.stem for other in run_files(path.parent.parent)])
 
 
 def next_run_id(folder: Path, now: float) -> str:

@@ -187,6 +187,10 @@ class Mesh:
         self.catalog = await in_thread(self.catalog.with_rates, rates)
         self._endpoints.set_rates(rates, self.catalog)
 
+    def turn_away(self, run: str) -> None:
+        """Let all calls of a run that wait in lanes leave them: they ask again, if it goes on."""
+        self._endpoints.turn_away(run)
+
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live, once something has been asked of the accounts that pull from it."""
         return self._endpoints.room(backlog)
