@@ -28,6 +28,7 @@ class Session:
         self._services = services
         self._run: Run | None = None
         self._begun = False
+        self._in_turn = anyio.Lock()  # nobody overtakes those who wait for the run to open
         self._opened, self._closing, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
 
     def __repr__(self) -> str:
@@ -35,10 +36,12 @@ class Session:
 
     async def run(self) -> Run:
         """The run, opened if it is not yet. Raises UserError where its journal cannot be written."""
-        if not self._begun:
-            self._begun = True
-            self._services.start_soon(self._serve)
-        await self._opened.wait()
+        async with self._in_turn:
+            if not self._begun:
+                self._begun = True
+                self._services.start_soon(self._serve)
+            if not self._opened.is_set():
+                await self._opened.wait()
         if self.error is not None:
             raise self.error
         assert self._run is not None
