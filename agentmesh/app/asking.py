@@ -17,21 +17,21 @@ from .displays import open_display
 from .exits import EXIT_CODES
 from .settings import Options
 from .signals import handling_signals
-from .summary import RunSummary
+from .summary import Summary
 
-__all__ = ["Asked", "ask_models"]
+__all__ = ["Answered", "ask_models"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Answered:
     """What came of asking: the answers, case by case and in each the models in the order given; and how it went."""
 
     answers: tuple[Answer, ...]
-    summary: RunSummary
+    summary: Summary
     exit_code: int
 
 
-def ask_models(cases: Sequence[Case], models: Sequence[str], *, options: Options, name: str) -> Asked:
+def ask_models(cases: Sequence[Case], models: Sequence[str], *, options: Options, name: str) -> Answered:
     """Ask all models all cases, in an event loop of its own.
 
     Raises UserError for unknown models and missing keys, before the first call.
@@ -45,7 +45,9 @@ def ask_models(cases: Sequence[Case], models: Sequence[str], *, options: Options
     return anyio.run(partial(_ask, cases, models, catalog=catalog, options=options, name=name))
 
 
-async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog, options: Options, name: str) -> Asked:
+async def _ask(
+    cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog, options: Options, name: str
+) -> Answered:
     journal = options.journal_folder
     tasks = tuple(task_names(models).values())
     answers: list[Answer] = []
@@ -63,7 +65,7 @@ async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog
                     answers.append(answer)  # noqa: PERF401  # what has come is kept when the run is cancelled
             assert run.status is not None  # it has ended
             lanes, counts = mesh.statistics(), run.record.counts
-            summary = RunSummary(
+            summary = Summary(
                 run=run.id, workflow=name, status=run.status, seconds=run.seconds,
                 tasks={task: counts[task] for task in tasks if task in counts}, failures=run.failures,
                 usage=run.record.usage, usd=run.record.usd, lanes=lanes, reason=run.reason,
@@ -72,4 +74,4 @@ async def _ask(cases: Sequence[Case], models: Sequence[str], *, catalog: Catalog
             )  # fmt: skip
     places = {case.id: place for place, case in enumerate(cases)}
     answers.sort(key=lambda answer: (places[answer.case.id], models.index(answer.model)))
-    return Asked(tuple(answers), summary, signals.exit_code or EXIT_CODES[summary.status])
+    return Answered(tuple(answers), summary, signals.exit_code or EXIT_CODES[summary.status])

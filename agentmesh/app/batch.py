@@ -17,7 +17,7 @@ from ..catalog import Catalog
 from ..client.asking import price_problem
 from ..errors import InputProblems, Problem, UserError
 from ..events import RunStarted
-from ..journal import run_summary, short_id
+from ..journal import RunSummary, short_id
 from ..mesh.recall import Resume
 from ..messages import Settings
 from .batch_answers import Answers, check_free
@@ -51,7 +51,6 @@ from .summary import print_summary
 __all__ = ["batch_command", "resume_batch"]
 
 _STDIN = Path("-")
-
 
 LinesArgument = Annotated[Path, typer.Argument(metavar="IN.jsonl", help="The lines to ask; - reads standard input.")]
 AnswersOption = Annotated[
@@ -138,14 +137,14 @@ def batch_command(
 
 
 def resume_batch(
-    path: Path, *, failed: bool, on_uncertain: OnUncertainChoice, budget: list[str] | None, options: Options
+    path: Path, *, failed: bool, on_uncertain: OnUncertainChoice | None, budget: list[str] | None, options: Options
 ) -> int:
     """Go on with the batch in the file `path`, as it was begun; returns the exit code.
 
     Of the budget that it was begun with, what `budget` leaves out holds. Lines that have changed since are asked.
     Raises UserError, and then nothing has changed.
     """
-    run, began = run_summary(path), began_as(path)
+    run, began = RunSummary.at(path), began_as(path)
     if began.options.get("command") != NAME:
         raise UserError(f"{path} is no batch that can be gone on with")
     if "system" not in began.options:
@@ -223,12 +222,12 @@ def _ask(
         read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars, keys=options.replay is None
     )
     from .batch_run import Batch, run_batch  # here, because what sends calls takes a while to import
-    from .recorded import Recorded
+    from .record_and_replay import RecordAndReplay
 
     batch = Batch(
         _shown(asked.lines), read.lines, notices=read.notices, system=asked.system, budget=budget,
         settings=asked.settings, started=started, resume=resume,
-        recorded=Recorded.of(options, goes_on=None if resume is None else resume.path),
+        recorded=RecordAndReplay.of(options, goes_on=None if resume is None else resume.path),
     )  # fmt: skip
     with answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))

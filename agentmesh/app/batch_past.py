@@ -16,13 +16,13 @@ from .batch_lines import Line
 from .going_on import began_as
 from .wording import plural
 
-__all__ = ["NAME", "Asked", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of"]
+__all__ = ["NAME", "LineHash", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of"]
 
 NAME = "batch"
 _BYTES = 8  # of what a line asks: enough to see that it has changed
 
 
-class Asked:
+class LineHash:
     """Says what a line asks as a hash of its bytes, its model, and what holds for all lines."""
 
     def __init__(self, system: str | None, settings: Settings) -> None:
@@ -38,9 +38,9 @@ class Asked:
 
 def identity_of(lines: Iterable[Line], *, system: str | None, settings: Settings) -> str:
     """The hash of a whole batch: with another one, it is another batch."""
-    asked, hashed = Asked(system, settings), blake2b(digest_size=16)
+    hash_of, hashed = LineHash(system, settings).of, blake2b(digest_size=16)
     for line in lines:
-        hashed.update(asked.of(line).encode())
+        hashed.update(hash_of(line).encode())
     return hashed.hexdigest()
 
 

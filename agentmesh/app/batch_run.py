@@ -26,18 +26,18 @@ from ..messages import Settings
 from ..outcome import Address, Outcome
 from .batch_answers import Answers
 from .batch_lines import Line
-from .batch_past import Asked
+from .batch_past import NAME, LineHash
 from .budgets import budget_words
 from .displays import open_display
 from .exits import EXIT_CODES, FAILED
-from .recorded import Recorded
+from .record_and_replay import RecordAndReplay
 from .settings import Options
 from .signals import handling_signals
-from .summary import RunSummary
+from .summary import Summary
 
-__all__ = ["TASK", "Batch", "run_batch"]
+__all__ = ["Batch", "run_batch"]
 
-TASK = "line"
+_TASK = "line"
 _AT_ONCE = 100  # lines that enter the graph before others get a turn
 
 
@@ -56,17 +56,17 @@ class Batch:
     budget: Budget | None = None
     started: Mapping[str, Any] = field(default_factory=dict)
     resume: Resume | None = None
-    recorded: Recorded = Recorded()
+    recorded: RecordAndReplay = RecordAndReplay()
 
 
-async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options: Options) -> tuple[RunSummary, int]:
+async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options: Options) -> tuple[Summary, int]:
     """Ask all lines; returns how it went, and the exit code.
 
     The output is written unless the run was interrupted: then the answers stay in the partial one. Lines that a budget
     left out are errors of the kind `budget`. Raises UserError when something cannot be written.
     """
     journal = options.journal_folder
-    started = {"tasks": (TASK,), "inputs": {"lines": batch.source}, **batch.started}
+    started = {"tasks": (_TASK,), "inputs": {"lines": batch.source}, **batch.started}
     usd = None if batch.budget is None else batch.budget.usd
     recorded = batch.recorded
     cache = recorded.cache(options)
@@ -81,7 +81,7 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
         )  # fmt: skip
         async with handling_signals() as signals:
             async with display, answers.writing(), mesh.open_run(
-                "batch", budget=batch.budget, failures="report", settings=batch.settings, started=started,
+                NAME, budget=batch.budget, failures="report", settings=batch.settings, started=started,
                 watchers=[display.event, *recorded.watchers], known=recorded.known, resume=batch.resume or False,
             ) as run:  # fmt: skip
                 signals.watch(run)
@@ -93,9 +93,7 @@ async def run_batch(batch: Batch, answers: Answers, *, catalog: Catalog, options
                 await in_thread(answers.put_in_order, lambda place: _left_out(batch.lines[place], run.reason))
     lanes = mesh.statistics()
     simulated = all(lane.simulated for lane in lanes)
-    summary = replace(
-        summary, lanes=lanes, forecast=display.forecast, journal=journal is not None, simulated=simulated
-    )  # fmt: skip
+    summary = replace(summary, lanes=lanes, forecast=display.forecast, journal=journal is not None, simulated=simulated)
     lost = await recorded.finish()
     if lost is not None:
         sys.stderr.write(lost + "\n")
@@ -109,28 +107,28 @@ class _Asking:
         self._run, self._batch, self._answers = run, batch, answers
         self._places: dict[str | None, int] = {}
         self._work = Work(self._perform)  # the same for all: a line is found by the key of its task
-        self._asked = Asked(batch.system, batch.settings)
+        self._hash_of = LineHash(batch.system, batch.settings).of
 
     async def start(self) -> None:
         """Put all lines into the graph."""
         run, lines = self._run, self._batch.lines
         for text in self._batch.notices:
             run.record.emit(Notice(at=wall(), level="warning", text=text))
-        collection = run.runner.state.open_collection(TASK)
+        collection = run.runner.state.open_collection(_TASK)
         collection.on_item.append(self._ended)
         for place, line in enumerate(lines):
-            key = run.unique_key(TASK, encode_key(line.own_id))
+            key = run.unique_key(_TASK, encode_key(line.own_id))
             self._places[key] = place
             lane = PYTHON_LANE if line.problem or line.model is None else run.lane_of([line.model])
-            work = replace(self._work, asked=self._asked.of(line)) if run.is_kept else self._work
-            run.add(work, address=Address(TASK, key), lane=lane, collection=collection)
+            work = replace(self._work, asked=self._hash_of(line)) if run.is_kept else self._work
+            run.add(work, address=Address(_TASK, key), lane=lane, collection=collection)
             if place % _AT_ONCE == _AT_ONCE - 1:
                 await run.record.journal.room()
                 await sleep(0)
                 if run.runner.stopping:
                     return
         run.runner.close(collection)
-        run.record.emit(CollectionClosed(at=wall(), task=TASK, items=len(lines)))
+        run.record.emit(CollectionClosed(at=wall(), task=_TASK, items=len(lines)))
 
     async def _perform(self, job: Job) -> str:
         line = self._batch.lines[self._places[job.node.address.key]]
@@ -167,20 +165,20 @@ def _row(line: Line, outcome: Outcome) -> bytes:
 
 def _left_out(line: Line, reason: str | None) -> bytes:
     error = ErrorInfo("budget", reason or "the run was stopped before this line was asked", retryable=True)
-    return _row(line, Outcome(TASK, state="failed", error=error))
+    return _row(line, Outcome(_TASK, state="failed", error=error))
 
 
-def _summary(run: Run, batch: Batch, *, answers: Answers) -> RunSummary:
+def _summary(run: Run, batch: Batch, *, answers: Answers) -> Summary:
     assert run.status is not None  # it has ended
     written = {"answers": str(answers.path)}
     if run.status == "cancelled" and not answers.complete:
         counted = f"{answers.arrived:,} of {len(batch.lines):,} answers, as they came; {answers.path} was not written"
         written = {counted: str(answers.partial)} if answers.arrived else {}
-    return RunSummary(
-        run=run.id, workflow="batch", status=run.status, seconds=run.seconds, tasks=run.record.counts,
+    return Summary(
+        run=run.id, workflow=NAME, status=run.status, seconds=run.seconds, tasks=run.record.counts,
         failures=run.failures, usage=run.record.usage, usd=run.record.usd, outputs=written,
         budget=None if batch.budget is None else batch.budget.usd, reason=run.reason,
-        unfinished=run.runner.statistics().unfinished, left=left_of(run, expected={TASK: len(batch.lines)}),
+        unfinished=run.runner.statistics().unfinished, left=left_of(run, expected={_TASK: len(batch.lines)}),
         bounds=budget_words(batch.budget), spared=run.record.spared, saved_usd=run.record.saved_usd,
         replayed=batch.recorded.replayed is not None,
     )  # fmt: skip

@@ -33,7 +33,7 @@ from .options import (
     SeedOption,
 )
 from .settings import Options
-from .summary import RunSummary, print_summary
+from .summary import Summary, print_summary
 from .wording import clean, plural
 
 __all__ = ["app"]
@@ -111,7 +111,7 @@ def asynchow(
     return asked.exit_code
 
 
-def _deliver(scored: Report, run: RunSummary | None, *, out: Path | None, json: bool, remark: str) -> None:
+def _deliver(scored: Report, run: Summary | None, *, out: Path | None, json: bool, remark: str) -> None:
     """Scores to stdout, remarks to stderr, rows to the file: the same for answers of any origin."""
     if out:
         _write_rows(out, scored.rows)
@@ -126,7 +126,7 @@ def _deliver(scored: Report, run: RunSummary | None, *, out: Path | None, json: 
             typer.echo(clean(line), err=True)
 
 
-def _run(run: RunSummary) -> dict[str, Any]:
+def _run(run: Summary) -> dict[str, Any]:
     """The run in which models were asked, in the words of the file that `agentmesh run -o` writes."""
     return {
         "run": run.run, "status": run.status, "seconds": round(run.seconds, 3), "tasks": plain(run.tasks),

@@ -9,7 +9,7 @@ import typer
 
 from ..catalog import override_rate
 from ..errors import UserError
-from ..journal import find_run, short_id
+from ..journal import find_run, short_of
 from ..journal.inbox import tell_run
 from .options import JournalOption, RunArgument
 from .settings import Options
@@ -61,7 +61,7 @@ def rate_command(run: RunArgument, rates: RatesArgument, journal: JournalOption 
 def _tell(name: str, verb: str, *, journal: Any, **data: Any) -> None:
     """Say it, and print what came of it. Raises UserError if nothing did."""
     path = find_run(Options.load(journal=journal).journal, name)
-    short = short_id(path.stem, [other.stem for other in path.parent.glob("*.db")])
+    short = short_of(path)
     answer = tell_run(path, verb, **data)
     if not answer.ok:
         raise UserError(f"run {short}: {clean(answer.text)}")

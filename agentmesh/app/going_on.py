@@ -24,6 +24,7 @@ __all__ = [
     "OnUncertainChoice",
     "OnUncertainOption",
     "began_as",
+    "can_ask",
     "on_uncertain_of",
     "refuse_output_of_another",
     "tries_failed_again",
@@ -38,6 +39,11 @@ FreshFlag = Annotated[bool, typer.Option("--fresh", help="Begin anew, even where
 FailedFlag = Annotated[bool, typer.Option("--failed", help="Try again what has failed, too.")]
 
 
+def can_ask() -> bool:
+    """Whether there is a person who sees a question and can answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def on_uncertain_of(choice: OnUncertainChoice | None) -> OnUncertain:
     """What becomes of open calls: as it was said (`resend` if not), or as a person says when asked.
 
@@ -48,7 +54,7 @@ def on_uncertain_of(choice: OnUncertainChoice | None) -> OnUncertain:
 
     def ask(calls: Sequence[CallIntent]) -> Literal["resend", "fail"]:
         what = f"{plural(len(calls), 'call')} may have been paid without an answer"
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not can_ask():
             raise UserError(f"{what}, and nobody can be asked here: say --on-uncertain resend or --on-uncertain fail")
         return "resend" if typer.confirm(f"{what}. Send them again", default=True, err=True) else "fail"
 

@@ -17,7 +17,6 @@ __all__ = ["found_out_lines", "lane_lines"]
 _BAR_SIZES = (12, 8, 5)
 _MAX_NAME = 28
 _PERCENT = 5  # cells of `100 %`
-_MIN_NAME = 12
 _PARTS = ("requests", "tokens")
 _TOKENS = {"tokens": "", "input_tokens": "in", "output_tokens": "out"}
 

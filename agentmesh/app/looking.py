@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..journal import RunFile, run_files, short_id
+from ..journal import RunFile
 from ..outcome import Outcome
 from .settings import Options
 from .wording import dollars
 
 __all__ = [
     "GAP", "STYLES", "FirstOption", "cost", "explain_damage",
-    "journal_of", "lasted", "new_console", "new_table", "outcome_json", "print_json", "short_of", "size",
+    "journal_of", "lasted", "new_console", "new_table", "outcome_json", "print_json", "size",
     "status_text", "text_of", "when",
 ]  # fmt: skip
 
@@ -38,11 +38,6 @@ FirstOption = Annotated[int | None, typer.Option("--first", metavar="N", min=1, 
 def journal_of(flag: Path | None) -> Path:
     """The folder of journals, as every command finds it. Raises InputProblems for a wrong variable or project file."""
     return Options.load(journal=flag).journal
-
-
-def short_of(path: Path) -> str:
-    """The short name of a run among its neighbours."""
-    return short_id(path.stem, [other.stem for other in run_files(path.parent.parent)])
 
 
 def new_console() -> Console:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from ..errors import UserError
 from .budgets import BudgetOption
-from .going_on import FailedFlag, OnUncertainOption, began_as
+from .going_on import FailedFlag, OnUncertainOption, began_as, can_ask
 from .options import DisplayOption, JournalOption, OutputOption, RunArgument
 from .settings import Options
 from .wording import plural
@@ -38,13 +37,13 @@ def resume_command(
 
     Example: agentmesh resume last
     """
-    from ..journal import run_summary, short_id
+    from ..journal import RunSummary, short_id
 
     options = Options.load(journal=journal, display=display)
     if options.journal_folder is None:
         raise UserError("without a journal there is nothing to go on with: leave out no_journal")
     path = _path_of(run, options.journal_folder, failed=failed)
-    _check_resumable(run_summary(path), failed=failed)
+    _check_resumable(RunSummary.at(path), failed=failed)
     started = began_as(path)
     given: dict[str, Any] = dict(started.options)
     options = Options.load(
@@ -63,9 +62,7 @@ def resume_command(
         case "batch":
             from .batch import resume_batch
 
-            return resume_batch(
-                path, failed=failed, on_uncertain=on_uncertain or "resend", budget=budget, options=options
-            )
+            return resume_batch(path, failed=failed, on_uncertain=on_uncertain, budget=budget, options=options)
     raise UserError(
         f"run {short_id(path.stem)} ({started.name}) was not begun by `agentmesh run` or `batch`: start that program "
         f"again, which goes on with it by `open_run({started.name!r}, resume=True)`"
@@ -83,7 +80,7 @@ def _path_of(run: str, folder: Path, *, failed: bool) -> Path:
         return candidates[0].path if candidates else find_run(folder, run)
     lines = [f"  {short_id(one.id)}  {one.name}  {one.status}, {plural(one.done, 'task')} done" for one in candidates]
     listed = "\n".join(lines[:_SHOWN])
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise UserError(f"{len(candidates)} runs are unfinished; say which, as in agentmesh resume ID:\n{listed}")
     typer.echo(f"{len(candidates)} runs are unfinished:\n{listed}", err=True)
     return find_run(folder, typer.prompt("which one", default=short_id(candidates[0].id), err=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..errors import UserError
-from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history
+from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history, short_of
 from .looking import (
     STYLES,
     FirstOption,
@@ -24,7 +23,6 @@ from .looking import (
     new_table,
     outcome_json,
     print_json,
-    short_of,
     status_text,
     text_of,
     when,
@@ -67,7 +65,7 @@ def show_command(
 
 
 def _show_run(file: RunFile, *, more: str, json: bool, first: int | None) -> None:
-    summary, history = file.summary(), run_history(file, failures=first if json else first or _SHOWN)
+    summary, history = RunSummary.of(file), run_history(file, failures=first if json else first or _SHOWN)
     if json:
         print_json(_run_json(summary, history))
         return
@@ -119,7 +117,7 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
         text.append(f"\nresumed: {1 + len(history.resumed)} processes; in flight when one of them ended: {left}")
     if summary.uncertain:
         text.append(f"\n{plural(summary.uncertain, 'call')} may have been paid without an answer", "yellow")
-    if summary.status in ("interrupted", "cancelled", "stopped"):
+    if summary.is_unfinished:
         text.append(f"\nagentmesh resume {short} goes on with it", "dim")
     return text
 
@@ -197,7 +195,7 @@ def _show_address(file: RunFile, address: str, *, json: bool, first: int | None)
 def _unknown_address(file: RunFile, address: str) -> str:
     tasks = list(run_history(file, failures=0).tasks)
     task = address.partition("/")[0]
-    short = short_of(Path(file.path))
+    short = short_of(file.path)
     if task in tasks:
         return f"nothing happened at {address!r} in run {file.run_id}; `{command_for(short, task)}` has the rest"
     close = difflib.get_close_matches(task, tasks, n=1)

@@ -20,7 +20,7 @@ from .picture import failure_of
 from .ruler import cut
 from .wording import clean, count, dollars, duration, figure, limit_words, more, percent, plural, show_command
 
-__all__ = ["RunSummary", "print_summary", "summary_lines"]
+__all__ = ["Summary", "print_summary", "summary_lines"]
 
 _FAILURES = 5
 _LABEL = 11
@@ -43,8 +43,8 @@ _STYLES = {"done": "green", "partial": "yellow", "stopped": "yellow", "cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """A run that is over.
+class Summary:
+    """A run that is over, as it is summed up for whoever began it.
 
     `tasks` counts the items of each task by end state. `failures` are the outcomes that are no success in themselves;
     those that only followed from another are passed over. `usd` and `budget` (of the whole run) are dollars, `usd`
@@ -81,7 +81,7 @@ class RunSummary:
     next: str | None = None
 
 
-def print_summary(summary: RunSummary, console: Console) -> None:
+def print_summary(summary: Summary, console: Console) -> None:
     """The lines on a console, in colour where it has any; commands are never wrapped, so that they can be copied."""
     for line in summary_lines(summary, width=console.width if console.is_terminal else None):
         label = line[: _LABEL + 1].strip()
@@ -90,7 +90,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
 
-def summary_lines(summary: RunSummary, *, width: int | None = None) -> list[str]:
+def summary_lines(summary: Summary, *, width: int | None = None) -> list[str]:
     """The same as plain text, without line ends, wrapped to `width` columns where that harms no command."""
     room = None if width is None else max(20, width - _LABEL - 1)
     lines = []
@@ -100,7 +100,7 @@ def summary_lines(summary: RunSummary, *, width: int | None = None) -> list[str]
     return lines
 
 
-def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
+def _parts(summary: Summary, room: int | None) -> Iterator[tuple[str, str]]:
     run = short_id(summary.run)
     yield summary.status, f"{clean(summary.workflow)} {run}{_time(summary)}"
     if summary.tasks:
@@ -124,7 +124,7 @@ def _parts(summary: RunSummary, room: int | None) -> Iterator[tuple[str, str]]:
         yield "" if place else "next", command
 
 
-def _next(summary: RunSummary, run: str) -> list[str]:
+def _next(summary: Summary, run: str) -> list[str]:
     """What a person is likely to type next."""
     if summary.next is not None:
         return [summary.next]
@@ -160,7 +160,7 @@ def _matches(number: int | None) -> str:
     return "" if number is None else f" (at most {plural(number, 'match')} more)"
 
 
-def _time(summary: RunSummary) -> str:
+def _time(summary: Summary) -> str:
     text = f" in {duration(summary.seconds)}"
     if summary.forecast is not None:
         text += f" (half way it looked like {duration(summary.forecast)})"
@@ -174,7 +174,7 @@ def _task(name: str, counts: Mapping[str, int]) -> str:
     return f"{name} {', '.join(words) or 'nothing'}"
 
 
-def _used(summary: RunSummary) -> str:
+def _used(summary: Summary) -> str:
     usage = summary.usage
     parts = [plural(usage.calls, "call")]
     for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")) if usage.calls else ():
@@ -186,7 +186,7 @@ def _used(summary: RunSummary) -> str:
     return ", ".join(parts)
 
 
-def _spared(summary: RunSummary) -> str:
+def _spared(summary: Summary) -> str:
     answers = plural(summary.spared, "answer")
     if summary.replayed:
         return f"{answers} replayed, no model was asked"
@@ -260,7 +260,7 @@ def _would_gain(smaller: SmallerMaxTokens, name: str) -> str:
     )
 
 
-def _failures(summary: RunSummary, run: str | None, *, room: int | None) -> Iterator[tuple[str, str]]:
+def _failures(summary: Summary, run: str | None, *, room: int | None) -> Iterator[tuple[str, str]]:
     """What failed, and what to type to see it. Where room is short, the error is cut and the command is not."""
     found = [failure for one in summary.failures if (failure := failure_of(one, run=run)) is not None]
     for failure in found[:_FAILURES]:

@@ -11,11 +11,11 @@ import typer
 from rich.text import Text
 
 from ..errors import UserError
-from ..journal import RunSummary, find_run, list_runs, short_id, summary_of
+from ..journal import RunSummary, find_run, list_runs, short_id, short_of
 from ..journal.cache import forget
-from ..journal.delete import delete_run, run_size
+from ..journal.delete import delete_run, files_of_run
 from ..workflow.units import parse_duration
-from .looking import cost, journal_of, new_console, new_table, print_json, short_of, size, status_text, text_of, when
+from .looking import cost, journal_of, new_console, new_table, print_json, size, status_text, text_of, when
 from .options import JournalOption, JsonFlag
 from .wording import plural
 
@@ -36,10 +36,12 @@ def rm_command(
     Example: agentmesh rm last
     """
     folder = journal_of(journal)
-    found = [summary_of(path) for path in dict.fromkeys(find_run(folder, name) for name in runs)]
+    found = [RunSummary.readable_or_not(path) for path in dict.fromkeys(find_run(folder, name) for name in runs)]
     for run in found:
         if run.holder is not None:
-            raise UserError(f"run {run.id} is being written by {run.holder}: `agentmesh cancel {_short(run)}` ends it")
+            raise UserError(
+                f"run {run.id} is being written by {run.holder}: `agentmesh cancel {short_of(run.path)}` ends it"
+            )
     if not yes:
         for run in found:
             typer.echo(_line(run), err=True)
@@ -50,7 +52,7 @@ def rm_command(
         if not typer.confirm(f"Delete {'it' if len(found) == 1 else f'these {len(found)} runs'}?", err=True):
             typer.echo("nothing was deleted", err=True)
             return
-    _delete(found, {run.path: _short(run) for run in found}, json=json)
+    _delete(found, {run.path: short_of(run.path) for run in found}, json=json)
 
 
 def gc_command(
@@ -71,9 +73,9 @@ def gc_command(
     Example: agentmesh gc --older-than 30d --dry-run
     """
     try:
-        before = time.time() - parse_duration(older_than)
+        before = time.time() - parse_duration(older_than, example="30d, 12h or 90m")
     except ValueError as error:
-        raise UserError(f"--older-than: {str(error).replace('60s, 5m or 2h', '30d, 12h or 90m')}") from None
+        raise UserError(f"--older-than: {error}") from None
     folder = journal_of(journal)
     runs = list_runs(folder)
     names = [run.id for run in runs]
@@ -82,11 +84,11 @@ def gc_command(
     kept = [] if unfinished else [run for run in old if run.is_unfinished]
     old = [run for run in old if run not in kept]
     answers = forget(folder, before=before, only_count=dry_run)
-    told = {"kept": [_json(run, shorts[run.path], run_size(run.path).size) for run in kept], "answers": answers}
+    told = {"kept": [_json(run, shorts[run.path], files_of_run(run.path).size) for run in kept], "answers": answers}
     if not dry_run:
         _delete(old, shorts, json=json, told=told, also=_cached(answers))
     elif json:
-        rows = [_json(run, shorts[run.path], run_size(run.path).size) for run in old]
+        rows = [_json(run, shorts[run.path], files_of_run(run.path).size) for run in old]
         print_json({"would_delete": rows, "bytes": sum(row["bytes"] for row in rows), **told})
     else:
         _show(old, shorts, also=_cached(answers))
@@ -96,7 +98,7 @@ def gc_command(
 
 def _show(old: list[RunSummary], shorts: dict[Path, str], *, also: str) -> None:
     """The runs that would be deleted."""
-    sizes = [run_size(run.path).size for run in old]
+    sizes = [files_of_run(run.path).size for run in old]
     table = new_table(["when", "id", "workflow", "status"], numbers=["cost", "size"])
     for run, number in zip(old, sizes, strict=True):
         spent = Text("" if run.problem else cost(run.usd))
@@ -124,7 +126,7 @@ def _age(run: RunSummary) -> float:
     """When it ended; of one that did not end in order, when it was last written."""
     if run.ended is not None:
         return run.ended
-    times = [one.stat().st_mtime for one in run_size(run.path).paths if one.is_file()]
+    times = [one.stat().st_mtime for one in files_of_run(run.path).paths if one.is_file()]
     return max(times, default=time.time())
 
 
@@ -150,12 +152,8 @@ def _json(run: RunSummary, short: str, number: int) -> dict[str, Any]:
     return {"id": run.id, "short": short, "name": run.name, "status": run.status, "bytes": number}
 
 
-def _short(run: RunSummary) -> str:
-    return short_of(run.path)
-
-
 def _line(run: RunSummary) -> str:
     """A run, and what is lost with one that could be gone on with."""
-    parts = (when(run.began, full=True), _short(run), run.name, run.status, size(run_size(run.path).size))
+    parts = (when(run.began, full=True), short_of(run.path), run.name, run.status, size(files_of_run(run.path).size))
     lost = f"{plural(run.done, 'task')} done for {cost(run.usd)} would be lost, since it is unfinished"
     return "  ".join(filter(None, (*parts, lost if run.is_unfinished else "")))

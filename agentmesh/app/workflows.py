@@ -195,10 +195,10 @@ async def _run(
     from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
     from .displays import open_display
-    from .recorded import Recorded
+    from .record_and_replay import RecordAndReplay
     from .signals import handling_signals
 
-    recorded = await in_thread(partial(Recorded.of, options, goes_on=None if resume is None else resume.path))
+    recorded = await in_thread(partial(RecordAndReplay.of, options, goes_on=None if resume is None else resume.path))
     budget = workflow.limits.budget.usd if workflow.limits.budget is not None else None
     begun: list[Run] = []
     folder = options.journal_folder
@@ -265,7 +265,7 @@ def _show_summary(
 ) -> None:  # fmt: skip
     from rich.console import Console
 
-    from .summary import RunSummary, print_summary
+    from .summary import Summary, print_summary
 
     if options.display in ("none", "json"):
         return
@@ -274,7 +274,7 @@ def _show_summary(
         files["everything"] = str(output)
     console = Console(stderr=True)
     print_summary(
-        RunSummary(
+        Summary(
             run=result.run, workflow=result.workflow, status=result.status, seconds=result.seconds,
             tasks=result.tasks, failures=result.failures, usage=result.usage, usd=result.usd, lanes=result.lanes,
             outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,

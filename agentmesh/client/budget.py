@@ -20,7 +20,11 @@ __all__ = ["BUDGET_UNITS", "Budget", "BudgetStatistics", "Budgets", "Reservation
 
 BUDGET_UNITS = ("usd", "tokens", "calls", "time")
 
-_EPSILON = 1e-9
+Amounts = tuple[float, float, float]
+"""Dollars, tokens and calls."""
+_NOTHING: Amounts = (0.0, 0.0, 0.0)
+
+_EPSILON = 1e-9  # so far sums of floats may be off
 _WARN_AT = 0.8
 _FEW_CALLS = 5
 """A budget of fewer calls has no room between a warning and its end."""
@@ -43,7 +47,8 @@ class BudgetStatistics:
 
 
 class Budget:
-    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` seconds from now.
+    """One budget. `usd` in dollars, `tokens` input and output together, `calls` attempts, `time` in seconds from the
+    beginning of its run, or else from the first call that counts against it.
 
     Time in which a run that counts against it is paused does not count, except in that of a mesh.
     """
@@ -108,8 +113,8 @@ class Budget:
     def _now(self) -> float:
         return self._paused_at if self._pauses else monotonic()
 
-    def carry(self, spent: tuple[float, float, float], *, seconds: float = 0.0) -> None:
-        """Count what earlier processes of the run have spent: dollars, tokens and calls, and the time they took."""
+    def carry(self, spent: Amounts, *, seconds: float = 0.0) -> None:
+        """Count what earlier processes of the run have spent, and the time they took."""
         self.spend(spent)
         self._began = min(self._began or math.inf, self._now - seconds)
 
@@ -136,7 +141,7 @@ class Budget:
         """For how long its time has run, in all processes of a run; asked in an event loop."""
         return 0.0 if self._began is None else self._now - self._began
 
-    def over(self, need: tuple[float, float, float]) -> tuple[str, float, float] | None:
+    def over(self, need: Amounts) -> tuple[str, float, float] | None:
         """The unit, its bound and what is spent of it, if `need` cannot fit even when all reservations come back."""
         if self.time is not None and self._began is not None and self.time_left <= _EPSILON:
             return "time", self.time, self.seconds
@@ -152,20 +157,24 @@ class Budget:
             return math.inf if self.time is None else self.time
         return max(0.0, self._began + self.time - self._now)
 
-    def fits(self, need: tuple[float, float, float]) -> bool:
-        """Whether `need` (dollars, tokens, calls) fits beside what is spent and reserved."""
+    def fits(self, need: Amounts) -> bool:
+        """Whether `need` fits beside what is spent and reserved."""
         for place, bound in enumerate((self.usd, self.tokens, self.calls)):
             if bound is not None and self._spent[place] + self._reserved[place] + need[place] > bound + _EPSILON:
                 return False
         return True
 
-    def hold(self, need: tuple[float, float, float], sign: float = 1.0) -> None:
-        """Reserve, or with sign -1 give back."""
+    def hold(self, need: Amounts) -> None:
+        """Reserve so much."""
         for place, amount in enumerate(need):
-            if amount:
-                self._reserved[place] = max(0.0, self._reserved[place] + sign * amount)
+            self._reserved[place] += amount
 
-    def spend(self, cost: tuple[float, float, float]) -> None:
+    def give_back(self, need: Amounts) -> None:
+        """What was reserved is not any more."""
+        for place, amount in enumerate(need):
+            self._reserved[place] = max(0.0, self._reserved[place] - amount)
+
+    def spend(self, cost: Amounts) -> None:
         """Count what a call really cost, and wake who waits."""
         for place, amount in enumerate(cost):
             self._spent[place] += amount
@@ -193,7 +202,7 @@ class Reservation:
     """What one attempt holds of every budget that it counts against; `paid`, in dollars and tokens, once settled."""
 
     budgets: tuple[Budget, ...]
-    need: tuple[float, float, float]
+    need: Amounts
     paid: tuple[float | None, float | None] = (None, None)
 
     def settle(self, *, usd: float = 0.0, tokens: float = 0.0, calls: float = 1.0) -> None:
@@ -202,7 +211,7 @@ class Reservation:
         if budgets:
             self.paid = usd, tokens
         for budget in budgets:
-            budget.hold(self.need, -1.0)
+            budget.give_back(self.need)
             budget.spend((usd, tokens, calls))
 
     def settle_whole(self) -> None:
@@ -246,9 +255,9 @@ class Budgets(tuple[Budget, ...]):
     def check_time(self) -> None:
         """Raise BudgetExceeded if one of them has run out of time: what has waited that long is not sent any more."""
         for budget in reversed(self):
-            over = budget.over((0.0, 0.0, 0.0)) if budget.time is not None else None
+            over = budget.over(_NOTHING) if budget.time is not None else None
             if over is not None and over[0] == "time":
-                raise BudgetExceeded(_message(budget, over, (0.0, 0.0, 0.0)), unit="time", budget=budget)
+                raise BudgetExceeded(_message(budget, over, _NOTHING), unit="time", budget=budget)
 
     async def reserve(self, *, usd: float, tokens: float) -> Reservation:
         """Hold the highest possible cost of one attempt, waiting for calls in flight to give some back if need be.
@@ -273,7 +282,7 @@ class Budgets(tuple[Budget, ...]):
         return Reservation((), need)
 
 
-def _message(budget: Budget, over: tuple[str, float, float], need: tuple[float, float, float]) -> str:
+def _message(budget: Budget, over: tuple[str, float, float], need: Amounts) -> str:
     unit, bound, spent = over
     if unit == "time":
         return f"the {budget.name} of {bound:g} s is used up"

@@ -1,4 +1,4 @@
-"""The pause of a run: while it lasts nothing new is sent, its deadlines move on with it, and no budget's time runs."""
+"""The pause of a run: while it lasts nothing new is sent, its deadlines and the time of its budgets stand still."""
 
 from __future__ import annotations
 

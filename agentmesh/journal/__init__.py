@@ -5,10 +5,11 @@ from .ids import new_run_id, run_time, short_id
 from .journal import Journal, JournalStatistics, NullJournal
 from .lock import Holder
 from .parts import TaskHistory
-from .read import RunFile, RunSummary, find_run, list_runs, next_run_id, run_files, run_summary, summary_of
+from .read import RunFile
+from .runs import RunSummary, find_run, list_runs, next_run_id, run_files, short_of
 
 __all__ = [
     "CallHistory", "Holder", "ItemHistory", "Journal", "JournalStatistics", "NullJournal", "RunFile", "RunHistory",
     "RunSummary", "TaskHistory", "find_run", "item_histories", "list_runs", "new_run_id", "next_run_id", "run_files",
-    "run_history", "run_summary", "run_time", "short_id", "summary_of",
+    "run_history", "run_time", "short_id", "short_of",
 ]  # fmt: skip

@@ -9,27 +9,27 @@ from pathlib import Path
 from ..errors import UserError
 from .lock import lock_path, release_lock, take_lock
 
-__all__ = ["RunFiles", "delete_run", "run_size"]
+__all__ = ["FilesOfRun", "delete_run", "files_of_run"]
 
 
 @dataclass(frozen=True, slots=True)
-class RunFiles:
+class FilesOfRun:
     """The files of a run, the log itself first, and how many bytes they have together."""
 
     paths: tuple[Path, ...]
     size: int
 
 
-def run_size(path: Path) -> RunFiles:
+def files_of_run(path: Path) -> FilesOfRun:
     """What belongs to the run whose file is `path`: SQLite's log, the inbox, all of its name but the lock."""
     names = (f"{path.name}-", f"{path.stem}.")
     own = (path, lock_path(path))
     beside = [one for one in path.parent.iterdir() if one not in own and one.name.startswith(names)]
     paths = (path, *sorted(beside))
-    return RunFiles(paths, sum(_size(one) for one in paths))
+    return FilesOfRun(paths, sum(_size(one) for one in paths))
 
 
-def delete_run(path: Path) -> RunFiles:
+def delete_run(path: Path) -> FilesOfRun:
     """Delete a run's file and what lies beside it, and say what that was.
 
     Raises UserError when a process writes the run (and says which), and when it cannot be deleted.
@@ -40,7 +40,7 @@ def delete_run(path: Path) -> RunFiles:
     except OSError as error:
         raise UserError(f"run {path.stem} cannot be deleted: {lock_at}: {error.strerror or error}") from error
     try:
-        found = run_size(path)
+        found = files_of_run(path)
         for one in found.paths:  # the run's file first: without its log it would be less than it was
             if one.is_dir() and not one.is_symlink():
                 shutil.rmtree(one)

@@ -33,7 +33,7 @@ from ..events import (
 )
 from ..outcome import Address
 
-__all__ = ["KIND_NUMBERS", "Row", "body_of", "compress", "decode", "encode", "kind_name", "without_content"]
+__all__ = ["KIND_NUMBERS", "Row", "body_of", "compress", "decode", "encode", "kind_name", "storable", "without_content"]
 
 KIND_NUMBERS = MappingProxyType({kind: number for number, kind in enumerate(EVENT_TYPES, start=1)})
 
@@ -43,7 +43,7 @@ _LEFT_OUT = "(left out: this run keeps no content)"
 _OWN_KINDS = frozenset({"budget", "dependency", "cancelled", "timeout", "connection", "rate", "quota", "auth"})
 """Errors that are of no request's content: our own words, or what a provider says of limits and keys."""
 _QUOTING_OPTIONS = frozenset({"system"})
-_DEEPEST = 100
+_DEEPEST = 100  # levels of a value that JSON cannot carry as it is: far below where recursion ends
 
 
 class Row(NamedTuple):
@@ -133,10 +133,15 @@ def _quotes_nothing(error: ErrorInfo | None) -> ErrorInfo | None:
     return replace(error, message=_LEFT_OUT) if error is not None and error.kind not in _OWN_KINDS else error
 
 
+def storable(text: str) -> str:
+    """The text as UTF-8 can carry it: names of files and items may have bytes or half surrogates that it cannot."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def _task_of(event: Event) -> str | None:
     """Whom it concerns, as a text that SQLite takes."""
     address = _address_of(event)
-    return address if address is None or address.isascii() else address.encode("utf-8", "replace").decode()
+    return None if address is None else storable(address)
 
 
 def _address_of(event: Event) -> str | None:
@@ -164,7 +169,7 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
         case None | bool() | int() | float():
             return value
         case str():
-            return value.encode("utf-8", "replace").decode()
+            return storable(value)
         case _ if id(value) in above or len(above) > _DEEPEST:
             return "..."
     above = (*above, id(value))

@@ -32,6 +32,7 @@ from ..events import (
     TaskStarted,
     ToolEnded,
 )
+from .encode import KIND_NUMBERS, storable
 
 __all__ = ["PART_TABLES", "Noted", "Parts", "TaskHistory", "add_parts", "read_parts"]
 
@@ -213,13 +214,15 @@ _ADD_TASKS = (
     f"ON CONFLICT (task) DO UPDATE SET {', '.join(map(_sum_of, _COLUMNS[1:]))}"
 )
 _ADD_NOTED = f"INSERT INTO noted {_values(4)}"
-_NUMBERS = MappingProxyType({kind: number for number, kind in enumerate(EVENT_TYPES, start=1)})
 
 
 def add_parts(connection: sqlite3.Connection, parts: Parts) -> None:
     """Add to the tables what has come since the last time, within the caller's transaction. Raises sqlite3.Error."""
-    tasks = [(_text(task.task), _text(task.needs), *astuple(task)[2:]) for task in parts.tasks.values()]
-    noted = [(one.number, _NUMBERS[one.kind], one.address and _text(one.address), one.error) for one in parts.noted]
+    tasks = [(storable(task.task), storable(task.needs), *astuple(task)[2:]) for task in parts.tasks.values()]
+    noted = [
+        (one.number, KIND_NUMBERS[one.kind], None if one.address is None else storable(one.address), one.error)
+        for one in parts.noted
+    ]
     connection.execute(_ADD_TASKS, (json.dumps(tasks),))
     connection.execute(_ADD_NOTED, (json.dumps(noted),))
 
@@ -232,8 +235,3 @@ def read_parts(connection: sqlite3.Connection) -> Parts:
         {task.task: task for task in tasks},
         [Noted(number, EVENT_TYPES[kind - 1], address, error) for number, kind, address, error in noted],
     )
-
-
-def _text(value: str) -> str:
-    """A text that SQLite takes, whatever a name was made of."""
-    return value.encode("utf-8", "replace").decode()

@@ -66,16 +66,16 @@ class Spent(NamedTuple):
 class Past:
     """The records of a run up to now. Made by `Past.read`, which blocks; `close` gives the file back.
 
-    What blocks may be called by one thread at a time.
+    What blocks may be called by one thread at a time. How tasks ended is read in the event loop, from a connection of
+    its own.
 
     `forgotten` are the tasks whose answer was not kept, so that they are performed again, and how many calls that had
     taken. With `failed`, tasks that failed are not found, so that they are performed again, and so is what was skipped
     for them. `fails_uncertain` says that calls which were in flight are not sent again.
     """
 
-    def __init__(self, file: RunFile, ends: Ends, *, failed: bool, fails_uncertain: bool) -> None:
+    def __init__(self, file: RunFile, ends: Ends, *, failed: bool) -> None:
         self.run_id = file.run_id
-        self.path = file.path
         self.tally = file.tally()
         self.started: RunStarted
         self.spec: str | None = None
@@ -83,12 +83,12 @@ class Past:
         self.paused = 0.0  # of these seconds
         self._matches: dict[str, dict[str, MatchEnded]] = {}  # by task and address
         self.uncertain: list[CallIntent] = []
-        self.fails_uncertain = fails_uncertain
+        self.fails_uncertain = False
         self.forgotten = (0, 0)
         self._failed = failed
         self._file = file
         self._added: set[str] = set()
-        self._closed: dict[str, int] = {}
+        self._closed: set[str] = set()  # collections
         self._reopened: set[str] = set()
         self._last_reopened = 0
         self._begins: list[tuple[float, float]] = []  # of each process: when, and the seconds of those before it
@@ -101,11 +101,11 @@ class Past:
         return f"<Past of {self.run_id}: {self._ends!r}, {len(self.uncertain)} calls uncertain>"
 
     @classmethod
-    def read(cls, path: Path, *, failed: bool = False, fails_uncertain: bool = False) -> Self:
+    def read(cls, path: Path, *, failed: bool = False) -> Self:
         """Read a run's file, which nobody else may be writing. Raises UserError for a damaged one."""
         with ExitStack() as opened:
             file, own = (opened.enter_context(RunFile.open(path)) for _ in range(2))
-            past = cls(file, Ends(own), failed=failed, fails_uncertain=fails_uncertain)
+            past = cls(file, Ends(own), failed=failed)
             past._read_story(past._read_skeleton())
             if not past._begins:
                 raise UserError(f"run {past.run_id} ended before it had begun: there is nothing to go on with")
@@ -139,7 +139,7 @@ class Past:
                 self._reopened.add(address)
                 self._last_reopened = number
             elif kind is CollectionClosed:
-                self._closed[address] = number
+                self._closed.add(address)
             else:
                 story.append(number)
         self._note_uncertain(dict.fromkeys(address for (address, _), count in begun.items() if count > 0))

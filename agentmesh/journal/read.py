@@ -1,83 +1,32 @@
-"""Reading runs: one file read-only and slice by slice, and the folder of all of them."""
+"""Reading one run's file, read-only and slice by slice, while another process may write it."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic_core import from_json
 
 from ..errors import UserError
-from ..events import EVENT_TYPES, Event, RunStatus
+from ..events import EVENT_TYPES, Event
 from .encode import KIND_NUMBERS, body_of, decode, kind_name
-from .format import RUNS_FOLDER, open_to_read, readable
-from .ids import new_run_id, run_time
-from .lock import Holder, lock_holder, lock_path
+from .format import open_to_read, readable
+from .lock import lock_holder, lock_path
 from .parts import read_parts
-from .status import read_status
 from .tally import TALLY_COLUMNS, Tally
 
-__all__ = [
-    "UNDER", "RunFile", "RunSummary", "address_span", "find_run", "list_runs", "next_run_id", "run_files",
-    "run_summary", "summary_of",
-]  # fmt: skip
+__all__ = ["UNDER", "RunFile", "address_span"]
 
-_SLICE = 1000
+_SLICE = 1000  # records read at once, with their bodies: some milliseconds
 _SKELETON_SLICE = 50_000  # rows without their bodies
 UNDER = "task < ? AND task >= ? AND (task = ? OR task >= ?)"
 """Whether a record is at an address or under it, which `address_span` gives the values for."""
-_SHOWN_CANDIDATES = 8
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """One run, as a list of runs shows it.
-
-    `status` is what the run said at its end, else `running` while a process writes it (`holder`), else `interrupted`;
-    `unreadable` with a `problem`. `began` and `ended` are seconds since 1970; `usd` is None where a price is unknown.
-    `resumes` is how often another process went on with it.
-    `as_of` is when the counts were written down, in seconds since 1970, where they cannot be had as of now.
-    """
-
-    id: str
-    path: Path
-    status: RunStatus | Literal["running", "interrupted", "unreadable"]
-    name: str = ""
-    source: str | None = None
-    began: float | None = None
-    ended: float | None = None
-    seconds: float | None = None
-    added: int = 0
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    cancelled: int = 0
-    calls: int = 0
-    pushed_back: int = 0
-    uncertain: int = 0
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    usd: float | None = None
-    resumes: int = 0
-    spared: int = 0
-    saved_usd: float = 0.0
-    identity: str | None = None
-    holder: Holder | None = None
-    as_of: float | None = None
-    problem: str | None = None
-
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether it was cut short, so that another process could go on with it."""
-        return self.status in ("interrupted", "cancelled", "stopped")
 
 
 class _DamagedError(UserError):
@@ -112,14 +61,13 @@ class RunFile:
         self,
         *kinds: type[Any],
         after: int = 0,
-        slice: int = _SLICE,  # noqa: A002 - it is a slice, and the builtin is not wanted here
         under: str | None = None,
     ) -> Iterator[tuple[int, Event]]:
         """The events with their numbers, in order: of these kinds (all by default), after that number.
 
-        `under` is an address: only the events of that task and of what lies under it. Read in slices of that many
-        records, each a snapshot of its own that is over before the first event of it is given; ends with the record
-        that was the last when it began. What is damaged is left out and noted in `unreadable`. Raises UserError when
+        `under` is an address: only the events of that task and of what lies under it. Read in slices, each a
+        snapshot of its own that is over before the first event of it is given; ends with the record that was the last
+        when it began. What is damaged is left out and noted in `unreadable`. Raises UserError when
         the file cannot be read at all.
         """
         wanted = ",".join(str(KIND_NUMBERS[kind]) for kind in kinds)
@@ -128,8 +76,8 @@ class RunFile:
         at = () if under is None else address_span(under)
         query += f" AND {UNDER}" if at else ""
         last = self.last()
-        for low in range(after, last, slice):
-            yield from self._decoded(self._intact(query + " ORDER BY id", low, min(low + slice, last), at))
+        for low in range(after, last, _SLICE):
+            yield from self._decoded(self._intact(query + " ORDER BY id", low, min(low + _SLICE, last), at))
 
     def events_at(self, numbers: Iterable[int]) -> Iterator[tuple[int, Event]]:
         """The events with these numbers, in this order; what is damaged is left out and noted in `unreadable`."""
@@ -262,11 +210,6 @@ class RunFile:
     def _columns(self, table: str) -> set[str]:
         return {name for _, name, *_ in self.rows(f"PRAGMA table_info({table})")}
 
-    def summary(self) -> RunSummary:
-        """The run as a list of runs shows it. Raises UserError when the file cannot be read at all."""
-        holder = lock_holder(lock_path(self.path))  # before the counts: it may end in between
-        return _summary(self.path, self.tally(), holder)
-
     def rows(self, query: str, *values: object) -> list[Any]:
         """All rows that answer a query, which is over then. Raises UserError where the file is damaged."""
         with self._damage_named():
@@ -301,89 +244,3 @@ class RunFile:
 def address_span(address: str) -> tuple[str, str, str, str]:
     """The values of `UNDER`: before the first text all addresses under this one are, and from the last one on."""
     return f"{address}0", address, address, f"{address}/"  # the nought comes after the slash
-
-
-def _summary(path: Path, tally: Tally, holder: Holder | None, as_of: float | None = None) -> RunSummary:
-    names = [field.name for field in fields(RunSummary) if field.name in TALLY_COLUMNS]
-    values: dict[str, Any] = {name: getattr(tally, name) for name in names}
-    values["status"] = values["status"] or ("running" if holder else "interrupted")
-    values["began"] = values["began"] or run_time(path.stem)
-    if tally.unpriced:
-        values["usd"] = None
-    return RunSummary(id=path.stem, path=path, holder=holder, as_of=as_of, **values)
-
-
-def run_summary(path: Path) -> RunSummary:
-    """The run with the file `path` as a list of runs shows it, even where its process has that to itself.
-
-    Raises UserError when the file cannot be read at all.
-    """
-    holder = lock_holder(lock_path(path))
-    status = read_status(path) if holder is not None and holder.locks_out else None
-    if status is not None:
-        tally, at = status
-        return _summary(path, tally, holder, at)
-    with RunFile.open(path) as run:
-        return run.summary()
-
-
-def run_files(folder: Path) -> list[Path]:
-    """The files of all runs of a journal folder, the newest first."""
-    return sorted((folder / RUNS_FOLDER).glob("*.db"), reverse=True)
-
-
-def next_run_id(folder: Path, now: float) -> str:
-    """The name of a new run in a journal folder: it sorts behind those there are, even after a clock was set back."""
-    newest = next((path.stem for path in run_files(folder) if run_time(path.stem) is not None), "")
-    return new_run_id(now, after=newest)
-
-
-def summary_of(path: Path) -> RunSummary:
-    """The same of a file that perhaps cannot be read: then it says why."""
-    try:
-        return run_summary(path)
-    except UserError as error:
-        return RunSummary(
-            id=path.stem, path=path, status="unreadable", began=run_time(path.stem), problem=str(error),
-            holder=lock_holder(lock_path(path)),
-        )  # fmt: skip
-
-
-def list_runs(folder: Path, *, first: int | None = None) -> list[RunSummary]:
-    """The runs of a journal folder, the newest first, at most the `first` so many.
-
-    A file that cannot be read says why and hides no other.
-    """
-    return [summary_of(path) for path in run_files(folder)[:first]]
-
-
-def find_run(folder: Path, name: str) -> Path:
-    """The file of the run called `name`: its id, the beginning or the end of it, `last`, or the path of a run's file.
-
-    Raises UserError when there is none, or when several fit, and then lists them.
-    """
-    if name.endswith(".db") and Path(name).is_file():
-        return Path(name)
-    files = run_files(folder)
-    if not files:
-        raise UserError(f"there are no runs in {folder}")
-    if name == "last":
-        return files[0]
-    wanted = name.lower()
-    exact = [path for path in files if path.stem == wanted]
-    fitting = exact or [path for path in files if path.stem.startswith(wanted) or path.stem.endswith(wanted)]
-    if not wanted or not fitting:
-        raise UserError(f"there is no run {name!r} in {folder}; `agentmesh runs` lists those there are")
-    if len(fitting) > 1:
-        raise UserError(f"{name!r} fits {len(fitting)} runs: {_candidates(fitting)}")
-    return fitting[0]
-
-
-def _candidates(files: Sequence[Path]) -> str:
-    shown = []
-    for path in files[:_SHOWN_CANDIDATES]:
-        began = run_time(path.stem)
-        when = "" if began is None else f" of {datetime.fromtimestamp(began).astimezone():%Y-%m-%d %H:%M}"
-        shown.append(path.stem + when)
-    more = len(files) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

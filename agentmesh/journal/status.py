@@ -31,7 +31,7 @@ def write_status(path: Path, tally: Tally, *, at: float) -> None:
 
 
 def read_status(path: Path) -> tuple[Tally, float] | None:
-    """The counts that the status file of the run file at `path` has, and as of when; None where there is none."""
+    """The counts that the status file of the run file at `path` has, and as of when; None where none can be read."""
     try:
         found = json.loads(status_path(path).read_text(encoding="utf-8"))
         return Tally(**{name: found[name] for name in TALLY_COLUMNS if name in found}), float(found["at"])

@@ -20,6 +20,7 @@ from ..events import (
     TaskReopened,
 )
 from ..outcome import Usage
+from .encode import storable
 from .parts import Parts
 
 __all__ = ["TALLY_COLUMNS", "Tally"]
@@ -99,8 +100,8 @@ class Tally:
             case TaskReopened(state=state):
                 setattr(self, state, getattr(self, state) - 1)
             case RunStarted():
-                self.name, self.began = _text(event.name), event.at
-                self.source = None if event.source is None else _text(event.source)
+                self.name, self.began = storable(event.name), event.at
+                self.source = None if event.source is None else storable(event.source)
                 self.identity = event.identity
             case RunResumed():
                 self.status, self.ended, self.seconds = None, None, event.seconds
@@ -147,11 +148,6 @@ class Tally:
         if self.status is None:
             self.status, self.ended = status, at
             self.seconds = None if self.began is None else max(0.0, at - self.began)  # the clock may be set back
-
-
-def _text(value: str) -> str:
-    """A text that SQLite takes: file names may have bytes that are no UTF-8."""
-    return value.encode("utf-8", "replace").decode()
 
 
 TALLY_COLUMNS = tuple(f.name for f in fields(Tally) if f.name != "parts")

@@ -39,6 +39,7 @@ from .lone import lone_errors
 from .memories import Memories
 from .recall import Begun, Resume, begin, tell_begun
 from .run import Run
+from .session import Session
 
 __all__ = ["Mesh"]
 
@@ -84,13 +85,9 @@ class Mesh:
         self._services: anyio.abc.TaskGroup
         self._endpoints: Endpoints
         self._host: asyncio.Task[None] | None = None
-        self._closing: anyio.Event
         self._open = False
         self._runs: set[Run] = set()
-        self._session: Run | None = None
-        self._session_lock: anyio.Lock
-        self._session_ended: anyio.Event | None = None
-        self._session_error: UserError | None = None
+        self._session: Session
 
     def __repr__(self) -> str:
         return f"<Mesh journal={self._journal}>"
@@ -100,8 +97,6 @@ class Mesh:
     async def __aenter__(self) -> Self:
         if self._open:
             raise UserError("this mesh is open already")
-        self._closing, self._session_lock = anyio.Event(), anyio.Lock()
-        self._session, self._session_ended, self._session_error = None, None, None
         if on_asyncio():
             # The services live in a task of their own, so that another task than the opener's may close the mesh.
             ready = anyio.Event()
@@ -109,6 +104,7 @@ class Mesh:
             await ready.wait()
         else:
             self._services = await anyio.create_task_group().__aenter__()
+        self._session = Session(partial(self.open_run, "session", failures="report"), services=self._services)
         self._memories = Memories(self._warn) if self._remembers else None
         self._endpoints = Endpoints(
             self.catalog, self._services, seed=self.seed or 0, http=self._http, event_hooks=self._hooks,
@@ -120,24 +116,23 @@ class Mesh:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
+        self._session.close()
         try:
-            if error is None and self._session_ended is not None:
-                await self._session_ended.wait()
+            if error is None:
+                await self._session.wait_ended()
         finally:
             self._open = False
             for run in tuple(self._runs):
                 run.cut()
             with anyio.CancelScope(shield=True):
-                if self._session_ended is not None:
-                    await self._session_ended.wait()
+                await self._session.wait_ended()
                 await self._remember()
                 if self._replies is not None:
                     await self._replies.aclose()
                 await self._endpoints.aclose()
             await self._end_services()
-        if error is None and self._session_error is not None:
-            raise self._session_error
+        if error is None and self._session.error is not None:
+            raise self._session.error
 
     async def _end_services(self) -> None:
         self._services.cancel_scope.cancel()
@@ -186,6 +181,10 @@ class Mesh:
         self._check_open()
         self.catalog = await in_thread(self.catalog.with_rates, rates)
         self._endpoints.set_rates(rates, self.catalog)
+
+    def turn_away(self, run: str) -> None:
+        """Let all calls of a run that wait in lanes leave them: they ask again, if it goes on."""
+        self._endpoints.turn_away(run)
 
     def room(self, backlog: str) -> int | None:
         """How many calls of a backlog may be live, once something has been asked of the accounts that pull from it."""
@@ -286,35 +285,15 @@ class Mesh:
         while run is not None and self._warnings:
             run.record.emit(Notice(at=wall(), level="warning", text=self._warnings.pop(0)))
 
-    async def _open_session(self) -> Run:
-        """The run that holds single calls: one for the life of the mesh, made by the first of them."""
-        self._check_open()
-        async with self._session_lock:
-            if self._session is None and self._session_error is None:
-                opened, self._session_ended = anyio.Event(), anyio.Event()
-                self._services.start_soon(self._serve_session, opened, self._session_ended)
-                await opened.wait()
-        if self._session_error is not None:
-            raise self._session_error
-        assert self._session is not None
-        return self._session
-
-    async def _serve_session(self, opened: anyio.Event, ended: anyio.Event) -> None:
-        try:
-            async with self.open_run("session", failures="report") as self._session:
-                opened.set()
-                await self._closing.wait()
-        except UserError as error:  # its journal cannot be written
-            self._session_error = error
-        finally:
-            opened.set()
-            ended.set()
-
     # --- single calls
+
+    async def _single_calls(self) -> Run:
+        self._check_open()
+        return await self._session.run()
 
     async def ask(self, model: str, prompt: str, **settings: Any) -> str:
         """One call: the text of the reply. `settings` are as in `Settings`. Raises TaskFailed."""
-        run = await self._open_session()
+        run = await self._single_calls()
         await self.read_models([model])
         return await run.start(Agent[str]("ask", model=model, settings=settings).on("{{ prompt }}", prompt=prompt))
 
@@ -326,7 +305,7 @@ class Mesh:
         The outcomes of items that a budget left undone come last, as cancelled. Who leaves early wants no more: what
         has not been sent by then is cancelled, what is in flight goes on.
         """
-        run = await self._open_session()
+        run = await self._single_calls()
         calls = [(item, make(item)) for item in items]
         await self.read_models(dict.fromkeys(model for _, call in calls if call.agent for model in call.agent.models))
         left = {
@@ -366,7 +345,7 @@ class Mesh:
         """One call whose text comes in pieces as the model writes it. Raises TaskFailed at the end if it failed."""
         from .stream import stream_text
 
-        run = await self._open_session()
+        run = await self._single_calls()
         await self.read_models([model])
         async for piece in stream_text(run, model, prompt, settings=Settings.of(settings)):
             yield piece

@@ -51,7 +51,7 @@ PYTHON_LANE = "python"
 UNDECIDED_LANE = "undecided"
 """Where calls wait whose model is known only when they are performed."""
 _PYTHON_LIVE = 64  # Python tasks at a time: enough for what waits for I/O, few enough for what is in threads
-CANCEL_GRACE_S = 5.0
+CANCEL_GRACE_S = 5.0  # what is in flight is paid for, and most of it is there within that
 _LEAST_WEIGHT = 1e-6
 
 
@@ -338,7 +338,7 @@ class Run:
         if paused:
             self.runner.pause()
             self.pause.begin()
-            self.mesh._endpoints.turn_away(self.id)
+            self.mesh.turn_away(self.id)
         else:
             self.pause.end()
             self.runner.unpause()
@@ -350,7 +350,7 @@ class Run:
         self.status, self.reason = "cancelled", reason
         self.runner.stop()
         self.pause.end()  # who waits for that, or in a lane, is not sent any more
-        self.mesh._endpoints.turn_away(self.id)
+        self.mesh.turn_away(self.id)
         with anyio.move_on_after(grace):
             await self.runner.wait_finished()
         self.cut()

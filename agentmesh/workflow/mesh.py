@@ -32,7 +32,7 @@ class Mesh(PlainMesh):
         partial does not raise. `resume` goes on with the unfinished run of the same workflow, inputs and models, if
         there is one; what becomes of calls that were in flight is what the file says, unless a `Resume` does.
         Raises InputProblems with all mistakes of the file and the inputs before anything is asked, and UserError where
-        the file has somebody asked about such calls, since nobody can be.
+        there are such calls and the file has somebody asked about them, since nobody can be.
         """
         from .load import load_workflow
         from .models import problem_of_model

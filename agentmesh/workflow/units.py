@@ -24,9 +24,9 @@ def _measure(value: Any, units: dict[str, float], example: str) -> float:
     return float(found[1]) * units[found[2]]
 
 
-def parse_duration(value: Any) -> float:
-    """`60s`, `5m`, `2h` in seconds. Raises ValueError."""
-    seconds = _measure(value, _SECONDS, "60s, 5m or 2h")
+def parse_duration(value: Any, *, example: str = "60s, 5m or 2h") -> float:
+    """`60s`, `5m`, `2h`, `30d` in seconds. Raises ValueError, which shows the example."""
+    seconds = _measure(value, _SECONDS, example)
     if seconds <= 0:
         raise ValueError("must be longer than nothing")
     return seconds

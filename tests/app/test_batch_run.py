@@ -17,7 +17,7 @@ from agentmesh.app.batch_answers import Answers
 from agentmesh.app.batch_lines import read_lines
 from agentmesh.app.batch_run import Batch, run_batch
 from agentmesh.app.settings import Options
-from agentmesh.app.summary import RunSummary
+from agentmesh.app.summary import Summary
 from agentmesh.catalog import Catalog
 from agentmesh.errors import UserError
 
@@ -27,7 +27,7 @@ LINES = [
 ]  # fmt: skip
 
 
-async def run(folder: Path, answers: Answers) -> tuple[RunSummary, int]:
+async def run(folder: Path, answers: Answers) -> tuple[Summary, int]:
     catalog = Catalog.load([folder / "files"])
     batch = Batch("lines.jsonl", read_lines(LINES, model="acme/fast").lines)
     options = Options(no_journal=True, display="none")

@@ -13,7 +13,7 @@ from agentmesh.app.perf.cli import app
 from agentmesh.app.perf.journal import Paced, paced_calls, streamed_events
 from agentmesh.app.perf.large_journal import write_large_journal
 from agentmesh.app.perf.resuming import seconds_to_go_on
-from agentmesh.journal import RunFile, item_histories
+from agentmesh.journal import RunFile, RunSummary, item_histories
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_a_large_journal_is_a_finished_run(tmp_path: Path) -> None:
     path, item = write_large_journal(tmp_path, 2_000_000)
     assert 2_000_000 < path.stat().st_size < 40_000_000  # it grows by what one checkpoint brings in
     with RunFile.open(path) as run:
-        summary = run.summary()
+        summary = RunSummary.of(run)
         (history,) = item_histories(run, item)
     assert (summary.status, summary.name) == ("done", "large")
     assert summary.added == summary.done == summary.calls > 100

@@ -9,7 +9,7 @@ from inline_snapshot import snapshot
 from rich.console import Console
 from scripted_events import RUN, lanes, many_lanes, unwritten_lanes
 
-from agentmesh.app.summary import RunSummary, print_summary, summary_lines
+from agentmesh.app.summary import Summary, print_summary, summary_lines
 from agentmesh.errors import ErrorInfo
 from agentmesh.limits.statistics import LaneStatistics, SmallerMaxTokens
 from agentmesh.mesh.left import Left
@@ -21,8 +21,8 @@ FAILURES = [Outcome("review", key=str(number), state="failed", error=ERROR) for 
 FOLLOWED = Outcome("report", state="skipped", error=ErrorInfo("dependency", "review/0 failed"))
 
 
-def partial() -> RunSummary:
-    return RunSummary(
+def partial() -> Summary:
+    return Summary(
         run=RUN, workflow="hypotheses", status="partial", seconds=21.3, forecast=19.0,
         tasks={"draft": {"done": 24}, "review": {"done": 16, "failed": 8}, "report": {"skipped": 1}},
         failures=[*FAILURES, FOLLOWED], usage=Usage(262, 3, 1, 182_000, None, 34_000), usd=1.31, budget=2.0,
@@ -51,7 +51,7 @@ def test_everything_a_person_asks_at_the_end() -> None:
 
 
 def test_a_quiet_end() -> None:
-    summary = RunSummary(run=RUN, workflow="w", status="done", seconds=3, usage=Usage(1), usd=None, journal=False)
+    summary = Summary(run=RUN, workflow="w", status="done", seconds=3, usage=Usage(1), usd=None, journal=False)
     assert summary_lines(summary) == [
         " done       w a3f9 in 00:03",
         " used       1 call, unknown tokens in, unknown tokens out, dollars unknown (not every price is known)",
@@ -60,13 +60,13 @@ def test_a_quiet_end() -> None:
 
 def test_a_stop_says_why_and_what_is_left() -> None:
     reason = "the budget of $2.00 is spent"
-    summary = RunSummary(run=RUN, workflow="w", status="stopped", seconds=3, reason=reason, unfinished=12)
+    summary = Summary(run=RUN, workflow="w", status="stopped", seconds=3, reason=reason, unfinished=12)
     assert summary_lines(summary)[0] == " stopped    w a3f9 in 00:03, 12 tasks unfinished: the budget of $2.00 is spent"
 
 
 def test_what_a_tournament_may_still_cost_is_an_upper_bound() -> None:
     left = Left({"contest": 1, "report": 1}, False, Cost(328, 0.1, 100.0, 328), ("report",), {"contest": 328})
-    summary = RunSummary(run=RUN, workflow="w", status="stopped", seconds=3, left=left)
+    summary = Summary(run=RUN, workflow="w", status="stopped", seconds=3, left=left)
     assert summary_lines(summary)[1] == (
         " left       contest 1 (at most 328 matches more), report 1; an estimate by what such items have cost: "
         "finishing takes at most about $0.10 and 328 calls, without report, of which none has ended"
@@ -74,14 +74,14 @@ def test_what_a_tournament_may_still_cost_is_an_upper_bound() -> None:
 
 
 def test_lanes_that_nothing_bounded_and_those_without_a_call() -> None:
-    lines = summary_lines(RunSummary(run=RUN, workflow="w", status="done", seconds=3, lanes=many_lanes(1)))
+    lines = summary_lines(Summary(run=RUN, workflow="w", status="done", seconds=3, lanes=many_lanes(1)))
     took = "no limit held calls back, only the time its answers took; at most"
     assert f" limits     acme: {took} 2 calls in flight" in lines
     assert f"            provider0: {took} 0 calls in flight, 3 pushed back" in lines
 
 
 def limits_of(*found: LaneStatistics) -> str:
-    summary = RunSummary(run=RUN, workflow="w", status="done", seconds=3, lanes=found, journal=False)
+    summary = Summary(run=RUN, workflow="w", status="done", seconds=3, lanes=found, journal=False)
     lines = summary_lines(summary, width=100)
     return "\n" + "\n".join(lines[2:]) + "\n"
 

@@ -12,7 +12,7 @@ import pytest
 
 from agentmesh.errors import UserError
 from agentmesh.events import Notice, RunStarted, TaskAdded
-from agentmesh.journal import Journal, RunFile, list_runs
+from agentmesh.journal import Journal, RunFile, RunSummary, list_runs
 
 PAGE = 8192
 RECORDS = 2001
@@ -70,7 +70,7 @@ def test_what_is_not_on_a_damaged_page_is_read(sound: Path, tmp_path: Path, begi
     assert bool(lost) == bool(most)
     with RunFile.open(path) as run:
         assert sum(1 for _ in run.events(RunStarted, Notice)) == len(found)
-        assert run.summary().name == "damaged"
+        assert RunSummary.of(run).name == "damaged"
         assert not list(run.events(TaskAdded))
 
 
@@ -130,7 +130,7 @@ def test_without_its_log_a_file_has_what_had_been_brought_into_it(tmp_path: Path
     for log in tmp_path.glob("r1.db-*"):
         log.unlink()
     with RunFile.open(tmp_path / "r1.db") as run:
-        assert (run.last(), run.summary().status) == (0, "interrupted")
+        assert (run.last(), RunSummary.of(run).status) == (0, "interrupted")
     resumed = Journal.resume(tmp_path / "r1.db")
     assert resumed.statistics().durable == 0
     anyio.run(resumed.aclose)

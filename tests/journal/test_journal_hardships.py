@@ -17,7 +17,7 @@ from agentmesh.agents.agent import Agent
 from agentmesh.clock import in_thread
 from agentmesh.errors import UserError
 from agentmesh.events import Notice, RunResumed, RunStarted
-from agentmesh.journal import Journal, RunFile, list_runs, new_run_id, next_run_id, run_time
+from agentmesh.journal import Journal, RunFile, RunSummary, list_runs, new_run_id, next_run_id, run_time
 from agentmesh.mesh.mesh import Mesh
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +68,7 @@ async def test_a_run_that_filled_the_disk_is_read_and_gone_on_with_when_there_is
     assert again.append(RunResumed(at=2.0, run="r1", process="p")) == written + 1
     await again.aclose("done")
     with RunFile.open(journal.path) as run:
-        assert (run.last(), run.summary().status) == (written + 1, "done")
+        assert (run.last(), RunSummary.of(run).status) == (written + 1, "done")
     assert {entry.name for entry in journal.path.parent.iterdir()} == {".gitignore", "r1.db"}
 
 

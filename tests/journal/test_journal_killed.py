@@ -12,7 +12,7 @@ import pytest
 
 from agentmesh.errors import UserError
 from agentmesh.events import Notice
-from agentmesh.journal import Journal, RunFile, list_runs
+from agentmesh.journal import Journal, RunFile, RunSummary, list_runs
 
 WRITER = """
 import os, sys
@@ -87,7 +87,7 @@ def test_after_kill_9_everything_acknowledged_is_there(tmp_path: Path) -> None:
         assert numbers == list(range(1, len(numbers) + 1))
         assert len(numbers) >= acknowledged >= 7 * 40 + 1
         assert not run.unreadable
-        assert run.summary().status == "interrupted"
+        assert RunSummary.of(run).status == "interrupted"
     connection = sqlite3.connect(tmp_path / "runs" / "r1.db")
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()

@@ -19,6 +19,7 @@ from agentmesh.events import CallEnded, CallIntent, Event, RunEnded, RunStarted,
 from agentmesh.journal import (
     Journal,
     RunFile,
+    RunSummary,
     find_run,
     item_histories,
     list_runs,
@@ -156,7 +157,7 @@ def test_a_damaged_file_says_so_and_hides_no_other(tmp_path: Path) -> None:
 def test_a_run_whose_prices_are_unknown_has_no_cost(tmp_path: Path) -> None:
     path = write_run(tmp_path, "r1", [ended(sent("a", 1)), ended(sent("a", 2), usd=None)])
     with RunFile.open(path) as run:
-        assert run.summary().usd is None
+        assert RunSummary.of(run).usd is None
 
 
 def test_a_record_that_cannot_be_read_is_counted_and_hides_no_other(tmp_path: Path) -> None:
@@ -178,10 +179,11 @@ def test_a_missing_file_and_a_path_with_odd_characters(tmp_path: Path) -> None:
         assert run.last() == len(a_run())
 
 
-def test_events_under_an_address(tmp_path: Path) -> None:
+def test_events_under_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentmesh.journal.read._SLICE", 2)
     path = write_run(tmp_path, "r1", [sent(a, n) for n, a in enumerate(["re", "re/a", "re/a/1", "re/ab", "rex/a"])])
     with RunFile.open(path) as run:
-        under = {at: [n for n, _ in run.events(under=at, slice=2)] for at in ("re", "re/a", "re/a/1", "r_", "%")}
+        under = {at: [n for n, _ in run.events(under=at)] for at in ("re", "re/a", "re/a/1", "r_", "%")}
     assert under == {"re": [1, 2, 3, 4], "re/a": [2, 3], "re/a/1": [3], "r_": [], "%": []}
 
 

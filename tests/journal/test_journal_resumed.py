@@ -16,7 +16,7 @@ import pytest
 from agentmesh.clock import in_thread
 from agentmesh.errors import UserError
 from agentmesh.events import CallEnded, CallIntent, Event, RunEnded, RunResumed, RunStarted, TaskAdded
-from agentmesh.journal import Journal, RunFile
+from agentmesh.journal import Journal, RunFile, RunSummary
 from agentmesh.journal.format import SCHEMA_VERSION
 from agentmesh.journal.store import Store
 from agentmesh.journal.tally import TALLY_COLUMNS
@@ -93,14 +93,14 @@ async def test_numbers_and_counts_go_on(tmp_path: Path) -> None:
         tasks.start_soon(journal.serve)
         await journal.durable()
         with RunFile.open(path) as run:
-            assert run.summary().status == "running"
+            assert RunSummary.of(run).status == "running"
             assert [number for number, _ in run.events()] == [1, 2, 3, 4, 5, 6]
         await journal.aclose("stopped")
     with RunFile.open(path) as run:
         tally = run.tally()
         assert (tally.last, tally.added, tally.calls, tally.call, tally.usd) == (6, 2, 1, 7, 0.25)
         assert (tally.input_tokens, tally.output_tokens, tally.resumes, tally.name) == (5, 9, 1, "hypotheses")
-        assert run.summary().status == "stopped"
+        assert RunSummary.of(run).status == "stopped"
     assert not list(path.parent.glob("r1.db-*")) + list(path.parent.glob("*.lock"))
 
 
@@ -138,7 +138,7 @@ async def test_an_older_file_becomes_one_of_this_version_with_all_its_sums(tmp_p
         expected = asdict(run.tally())
     make_version_1(path)
     with RunFile.open(path) as run:
-        assert (run.summary().status, run.summary().usd) == ("cancelled", 0.25)
+        assert (RunSummary.of(run).status, RunSummary.of(run).usd) == ("cancelled", 0.25)
     journal = await resumed(path)
     journal.append(RunEnded(at=21.0, status="done", seconds=4.0, usage=Usage(1), usd=0.25))
     await journal.aclose()
@@ -162,7 +162,7 @@ async def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match=r"run r1 cannot be gone on with: .*r1\.db: table event already exists"):
         await resumed(path)
     with RunFile.open(path) as run:
-        assert run.summary().name == "hypotheses"
+        assert RunSummary.of(run).name == "hypotheses"
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.execute("PRAGMA journal_mode = DELETE")

@@ -14,7 +14,7 @@ from blockbuster import blockbuster_ctx
 from agentmesh.clock import in_thread, monotonic
 from agentmesh.errors import AgentmeshError, UserError
 from agentmesh.events import Event, Notice, RunEnded, RunStarted, TaskEnded
-from agentmesh.journal import Journal, NullJournal, RunFile
+from agentmesh.journal import Journal, NullJournal, RunFile, RunSummary
 from agentmesh.journal import journal as journal_module
 from agentmesh.journal.format import SCHEMA_VERSION
 from agentmesh.journal.store import Store
@@ -34,7 +34,7 @@ async def create(folder: Path, run_id: str = "r1") -> Journal:
     return await in_thread(Journal.create, folder, run_id)
 
 
-async def test_events_come_back_in_order_and_equal(tmp_path: Path) -> None:
+async def test_events_come_back_in_order_and_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = await create(tmp_path)
     events: list[Event] = [STARTED, notice("a"), notice("long " * 1000), ENDED]
     async with anyio.create_task_group() as tasks:
@@ -44,9 +44,10 @@ async def test_events_come_back_in_order_and_equal(tmp_path: Path) -> None:
         await journal.aclose()
     with RunFile.open(journal.path) as run:
         assert list(run.events()) == list(enumerate(events, start=1))
-        assert list(run.events(slice=1, after=2)) == [(3, events[2]), (4, events[3])]
+        monkeypatch.setattr("agentmesh.journal.read._SLICE", 1)
+        assert list(run.events(after=2)) == [(3, events[2]), (4, events[3])]
         assert [number for number, _ in run.events(Notice)] == [2, 3]
-        assert run.summary().status == "done"
+        assert RunSummary.of(run).status == "done"
 
 
 async def test_a_record_is_on_disk_before_durable_returns(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ async def test_a_group_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert journal.statistics().groups == 3
     with RunFile.open(journal.path) as run:
         assert run.last() == 25
-        assert run.summary().status == "cancelled"
+        assert RunSummary.of(run).status == "cancelled"
 
 
 async def test_room_waits_while_much_is_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +282,7 @@ async def test_closing_is_not_interrupted_and_writes_what_serve_left(tmp_path: P
         await journal.aclose("done")
     with RunFile.open(journal.path) as run:
         assert run.last() == 2
-        assert run.summary().status == "cancelled"
+        assert RunSummary.of(run).status == "cancelled"
     with pytest.raises(AgentmeshError, match="closed"):
         journal.append(notice("too late"))
     with pytest.raises(AgentmeshError, match="no record 3"):
@@ -299,12 +300,12 @@ async def test_a_closed_run_is_one_private_file(tmp_path: Path) -> None:
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in runs.glob("r1*")}
         assert modes == dict.fromkeys(["r1.db", "r1.db-wal", "r1.db-shm", "r1.lock"], 0o600)
         with RunFile.open(journal.path) as run:
-            assert run.summary().status == "running"
+            assert RunSummary.of(run).status == "running"
         await journal.aclose()
     assert (folder / ".gitignore").read_text() == "*\n"
     assert [path.name for path in runs.glob("r1*")] == ["r1.db"]
     with RunFile.open(journal.path) as run:
-        assert run.summary().status == "interrupted"
+        assert RunSummary.of(run).status == "interrupted"
     assert [path.name for path in runs.glob("r1*")] == ["r1.db"]
     await in_thread(_assert_settings, journal.path)
 
@@ -325,7 +326,7 @@ async def test_closing_while_somebody_reads_is_sound(tmp_path: Path) -> None:
         with RunFile.open(journal.path) as run:
             assert run.last() == 1
             await journal.aclose("done")
-            assert run.summary().status == "done"
+            assert RunSummary.of(run).status == "done"
 
 
 async def test_the_counts_of_a_killed_run_include_what_came_after_its_last_summary(tmp_path: Path) -> None:
@@ -339,7 +340,7 @@ async def test_the_counts_of_a_killed_run_include_what_came_after_its_last_summa
         await journal.durable()
         with RunFile.open(journal.path) as run:
             assert run.rows("SELECT last FROM run") == [(1,)]
-            assert run.summary().done == 3
+            assert RunSummary.of(run).done == 3
         await journal.aclose()
 
 

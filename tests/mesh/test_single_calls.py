@@ -65,6 +65,20 @@ async def test_outcomes_come_as_they_come_under_the_keys_of_their_items(tmp_path
 
 
 @pytest.mark.both_backends
+async def test_whoever_asks_first_and_gives_up_at_once_leaves_one_run_to_the_others(tmp_path: Path) -> None:
+    events: list[Any] = []
+    async with am.open_mesh(
+        journal=tmp_path / "j", provider_files=[provider_file(tmp_path)], watchers=[events.append]
+    ) as mesh:
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(mesh.ask, "lab/free", "Never mind.")
+            await anyio.lowlevel.checkpoint()
+            asking.cancel_scope.cancel()
+        assert await mesh.ask("lab/free", "Hello.")
+    assert kinds(events).count("RunStarted") == 1
+
+
+@pytest.mark.both_backends
 async def test_who_leaves_a_map_early_does_not_pay_for_the_rest(tmp_path: Path) -> None:
     async with am.open_mesh(journal=None, provider_files=[provider_file(tmp_path)]) as mesh:
         agent = am.Agent("one", model="lab/one")  # one at a time
@@ -77,8 +91,7 @@ async def test_who_leaves_a_map_early_does_not_pay_for_the_rest(tmp_path: Path) 
                     break
         began = monotonic()
         assert await mesh.ask("lab/free", "Hello.")
-        session = mesh._session
-    assert session is not None
+        session = await mesh._session.run()
     states = session.record.counts["one"]
     assert states["done"] in (2, 3), "the third may have been in flight"
     assert states["done"] + states["cancelled"] == 400

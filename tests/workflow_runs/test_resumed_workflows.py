@@ -17,7 +17,7 @@ import pytest
 import agentmesh as am
 from agentmesh.app.cli import main
 from agentmesh.events import CallIntent
-from agentmesh.journal import RunFile, find_run, list_runs
+from agentmesh.journal import RunFile, RunSummary, find_run, list_runs
 
 WORKFLOW = """
 agentmesh: 1
@@ -157,7 +157,7 @@ def test_a_changed_workflow_asks_again_only_what_is_asked_otherwise(
     assert code == 0
     assert "the workflow has changed since: agents.critic" in err
     with RunFile.open(find_run(Path(".agentmesh"), "last")) as file:
-        after = file.summary()
+        after = RunSummary.of(file)
     again = after.calls - before.calls - (after.uncertain - before.uncertain)
     assert (after.id, again) == (before.id, 5)  # the reviews and the summary
 

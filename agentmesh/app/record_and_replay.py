@@ -15,20 +15,20 @@ from ..simulate.recording import Recorder
 from ..simulate.replayed import Replayed
 from .settings import CacheMode, Options
 
-__all__ = ["Recorded"]
+__all__ = ["RecordAndReplay"]
 
 _FILE_ENDINGS = (".jsonl", ".gz")
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordAndReplay:
     """Where answers come from, if not from models, and where they go. Made by `of`, before anything is asked."""
 
     recorder: Recorder | None = None
     replayed: Replayed | None = None
 
     @classmethod
-    def of(cls, options: Options, *, goes_on: Path | None = None) -> Recorded:
+    def of(cls, options: Options, *, goes_on: Path | None = None) -> RecordAndReplay:
         """What the options say, for a run that is new or `goes_on`. Blocks on disk.
 
         Raises UserError for files and runs that are not there, or no good.
