@@ -31,15 +31,16 @@ def reserved(gauge: Gauge, ticket: Ticket) -> float:
 
 
 def need(gauge: Gauge, ticket: Ticket) -> float:
-    """What the provider will count: what it reserves, where it reserves max_tokens; else what is likely used."""
+    """What the provider will count: what it reserves, where it reserves max_tokens, or what is likely used, if more."""
     if not gauge.tokens:
         return 1.0
     limit = gauge.limit
     if (units := ticket.needs.get(gauge)) is None:
+        units = 0.0
         if limit.reserves in ("sum", "max") or limit.settles == "reserved":
             units = reserved(gauge, ticket)
-        else:
-            units = limit.used(ticket.input_tokens, ticket.output_tokens)
+        if limit.settles == "actual":
+            units = max(units, limit.used(ticket.input_tokens, ticket.output_tokens))
         ticket.needs[gauge] = units
     return units if units < limit.largest else limit.largest
 

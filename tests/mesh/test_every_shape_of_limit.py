@@ -135,6 +135,7 @@ async def send(known: Catalog, *, models: Sequence[str] = ("one",)) -> None:
     """All calls at once, of sizes between 20 and 220 tokens, and with replies of 60 at most."""
     rng = random.Random(7)
     async with am.open_mesh(catalog=known, journal=None) as mesh:
+        await mesh.read_models([f"acme/{model}" for model in models])  # in threads, which would mix up the calls
         async with anyio.create_task_group() as group:
             for number, model in zip(range(CALLS), itertools.cycle(models)):
                 text = f"{number} ".ljust(4 * rng.randint(20, 220), "x")
