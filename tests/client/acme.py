@@ -27,7 +27,7 @@ from agentmesh.messages import Message, Reply, Request, Settings, Tokens
 
 __all__ = ["KEY", "Acme", "acme", "question", "refused", "said", "streamed"]
 
-KEY = "planted/0123+secret"  # of no form by which a key is known
+KEY = "planted/sown+reaped"  # of no form by which a key is known
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 

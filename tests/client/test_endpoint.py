@@ -586,7 +586,7 @@ async def test_keys_are_in_no_event_error_or_repr(auth: Any) -> None:
         shown += [write_event(event).decode() for event in world.events]
     assert len(seen) == 5
     assert all("planted" in one for one in seen)
-    assert [one for one in shown if "planted" in one or "secret" in one] == []  # either half
+    assert [one for one in shown if "planted" in one or "reaped" in one] == []  # either half
     assert "[key]" in shown[1]
 
 
