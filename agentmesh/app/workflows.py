@@ -91,8 +91,8 @@ def run_command(
 ) -> int:
     """Run a workflow, with a live picture of it on stderr and its outputs on stdout.
 
-    Where the last run of the same workflow with the same inputs and models did not get to its end, it goes on; where it has
-    ended with failures, this begins anew, and `agentmesh resume RUN --failed` goes on with that one.
+    Where the last run of the same workflow with the same inputs and models did not get to its end, it goes on; where
+    that has ended with failures, this begins anew, and `agentmesh resume RUN --failed` goes on with that one.
 
     Example: agentmesh run hypotheses --input ideas=12
     """
