@@ -20,6 +20,7 @@ from batch_provider import Command, read_rows
 
 from agentmesh.app import batch_run
 from agentmesh.app.batch import resume_batch
+from agentmesh.app.cli import main
 from agentmesh.app.settings import Options
 from agentmesh.errors import UserError
 from agentmesh.events import CallEnded, CallIntent, RunResumed
@@ -34,8 +35,6 @@ class Kept(Command):
     """The command with a journal in its folder."""
 
     def __call__(self, *options: object, model: str | None = "acme/fast", source: object = None) -> int:
-        from agentmesh.app.cli import main
-
         named = [] if model is None else ["--model", model]
         rest = ["-o", self.out, "--provider-file", self.providers, "--journal", self.journal, *named, *options]
         return main([str(one) for one in ("batch", source or self.lines, *rest)])
@@ -167,6 +166,20 @@ def test_failed_lines_are_asked_again(batch: Kept, capsys: pytest.CaptureFixture
     assert "is finished, and none of them has failed" in capsys.readouterr().err
 
 
+def test_asking_anew_what_has_failed_in_part_is_told(batch: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    batch.ask(*PROMPTS, {"id": "down", "prompt": "?", "model": "acme/down"})
+    assert batch() == 1
+    (run,) = list_runs(batch.journal)
+    name, told = short_id(run.id), f"run {short_id(run.id)} asked the same and is finished, with 1 failure"
+    capsys.readouterr()
+    assert batch("--overwrite", "--display", "plain") == 1
+    assert f"{told}; this one begins anew and asks everything again: `agentmesh resume {name} --failed` goes" in (
+        capsys.readouterr().err
+    )
+    assert batch("--overwrite", "--fresh", "--display", "plain") == 1
+    assert "asked the same" not in capsys.readouterr().err
+
+
 def test_after_a_budget_the_rest_is_asked(batch: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     batch.ask(*PROMPTS)
     assert batch("--budget", "calls=5") == 3
@@ -203,10 +216,16 @@ def test_standard_input_is_to_be_piped_again(
     text = "".join(json.dumps(line) + "\n" for line in PROMPTS).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert batch("--budget", "calls=5", source="-") == 3
+    told = next(line for line in capsys.readouterr().err.splitlines() if line.startswith(" next"))
+    command = f"... | agentmesh batch - --model acme/fast --provider-file {batch.providers} -o {batch.out}"
+    assert told.split(maxsplit=1)[1].startswith(f"{command} --budget calls=")
     (run,) = list_runs(batch.journal)
     options = Options(provider_file=(batch.providers,), journal=batch.journal, display="none")
-    with pytest.raises(UserError, match="pipe the same lines again into `agentmesh batch - -o "):
+    with pytest.raises(UserError, match="pipe the same lines again") as refused:
         resume_batch(run.path, failed=False, on_uncertain="resend", budget=None, options=options)
+    assert f"as in `{command}`" in str(refused.value)
+    assert main(["show", "last", "--journal", str(batch.journal)]) == 0
+    assert f"`{command}`, with the same lines through the pipe, goes on with it" in capsys.readouterr().out
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert batch("--budget", "calls=50", source="-") == 0
     assert set(batch.calls().values()) == {1}

@@ -129,6 +129,20 @@ def test_what_failed_is_tried_again_only_where_one_says_so(place: Path, capsys: 
     assert "finished" in err
 
 
+def test_beginning_anew_after_failures_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken").touch()
+    assert run("run", "chain.yaml", "--display", "none", capsys=capsys)[0] == 1
+    (before,) = list_runs(Path(".agentmesh"))
+    Path("broken").unlink()
+    code, _, err = run("run", "chain.yaml", "--display", "plain", capsys=capsys)
+    assert (code, len(list_runs(Path(".agentmesh")))) == (0, 2)
+    (told,) = [line for line in err.splitlines() if "asked the same" in line]
+    assert f"run {before.id[-4:]} asked the same and is finished, with {before.failed} failure" in told
+    assert f"`agentmesh resume {before.id[-4:]} --failed` goes on with that one" in told
+    code, _, err = run("run", "chain.yaml", "--display", "plain", capsys=capsys)  # after one that is done
+    assert (code, "asked the same" in err) == (0, False)
+
+
 def test_a_run_that_was_stopped_while_it_tried_again_what_had_failed_goes_on_with_that(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
