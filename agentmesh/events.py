@@ -249,7 +249,8 @@ class RunResumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReopened:
-    """The end state that an earlier process found holds no longer: the task is performed again."""
+    """The end state that an earlier process found holds no longer: the task is performed again, or one that it depends
+    on was, and came to something else."""
 
     at: float
     address: str

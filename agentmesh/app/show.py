@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..errors import UserError
 from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history, short_of
+from .going_on import told_how_it_goes_on
 from .looking import (
     STYLES,
     FirstOption,
@@ -118,7 +119,7 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
     if summary.uncertain:
         text.append(f"\n{plural(summary.uncertain, 'call')} may have been paid without an answer", "yellow")
     if summary.is_unfinished:
-        text.append(f"\nagentmesh resume {short} goes on with it", "dim")
+        text.append(f"\n{told_how_it_goes_on(short, history)}", "dim")
     return text
 
 

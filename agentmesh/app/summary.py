@@ -53,7 +53,8 @@ class Summary:
     they were asked.
     `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
     `agentmesh show` could find. `left` is what was left undone; `resumes` says whether `agentmesh resume` goes on with
-    it; `bounds` how its budget stands in other units than dollars. `next` replaces the command that is suggested.
+    it, or the command `again`; `bounds` how its budget stands in other units than dollars. `next` replaces the command
+    that is suggested.
     """
 
     run: str
@@ -77,6 +78,7 @@ class Summary:
     journal: bool = True
     left: Left | None = None
     resumes: bool = True
+    again: str | None = None
     bounds: str = ""
     next: str | None = None
 
@@ -130,14 +132,14 @@ def _next(summary: Summary, run: str) -> list[str]:
         return [summary.next]
     if not summary.journal:
         return []
-    commands = [show_command(run)]
+    commands, again = [show_command(run)], summary.again or f"agentmesh resume {run}"
     if not summary.resumes:
         return commands
     if summary.status in ("cancelled", "stopped"):
         enough = summary.left.budget if summary.left is not None else None
-        commands.insert(0, f"agentmesh resume {run}" + (f" {budget_option(*enough)}" if enough is not None else ""))
+        commands.insert(0, again + (f" {budget_option(*enough)}" if enough is not None else ""))
     elif any(failure.state == "failed" for failure in summary.failures):
-        commands.append(f"agentmesh resume {run} --failed")
+        commands.append(f"{again} --failed")
     return commands
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ..outcome import Address, Outcome
@@ -97,6 +98,11 @@ class Node:
     @property
     def ended(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def readers(self) -> Iterator[Node]:
+        """The tasks that wait for it, alone or among others."""
+        return chain(self.dependents or (), *(group.dependents for group in self.collections))
 
     def take(self) -> None:
         """One more handle: the value is there as long as one of them is."""
