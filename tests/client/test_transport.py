@@ -30,7 +30,7 @@ Handler = Callable[[anyio.abc.SocketStream], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 STALL_S = 0.15
 PATIENT = Timeouts(connect=5.0, first_byte=5.0, between_bytes=5.0, whole=20.0)
-LATE_S = 1.5  # for what has to get somewhere before, on a loaded machine too
+LATE_S = 3.0  # for what has to get somewhere before, on a loaded machine too
 NO_BYTE = Timeouts(first_byte=LATE_S)
 NO_NEXT = Timeouts(between_bytes=STALL_S)
 

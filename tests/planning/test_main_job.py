@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -91,6 +94,27 @@ def _tokens(recorded: Path) -> int:
     )
 
 
+class Pulse(threading.Thread):
+    """Notices when the machine stands still: it sleeps for 20 ms at a time, and adds up how much too late it wakes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._over = threading.Event()
+        self.began = monotonic()
+        self.lost = 0.0
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            before = monotonic()
+            time.sleep(0.02)
+            self.lost += max(0.0, monotonic() - before - 0.1)
+
+    def share(self) -> float:
+        """The part of the time that was lost."""
+        self._over.set()
+        return self.lost / (monotonic() - self.began)
+
+
 @contextlib.contextmanager
 def served(job: Job, folder: Path) -> Iterator[list[Serving]]:
     with serving(job.sides, folder, latency=job.latency) as both:
@@ -104,8 +128,10 @@ def provider_files(servers: Sequence[Serving]) -> list[object]:
 def well_used(job: Job, folder: Path, work: Callable[[list[Serving]], dict[str, Any]]) -> None:
     """Do the work, which returns what the lanes say of themselves: every lane is used up, hardly a call is refused.
 
-    A machine that is slow or busy with other things is asked again, for less.
+    A machine that is slow or busy with other things is asked again, for less; one that stands still is let off.
     """
+    pulse = Pulse()
+    pulse.start()
     for pace in (1.0, 1.0, 0.5, 0.25):
         with served(job.at(pace), folder) as servers:
             lanes = work(servers)
@@ -117,6 +143,8 @@ def well_used(job: Job, folder: Path, work: Callable[[list[Serving]], dict[str, 
             1, job.questions // 100
         ):
             break
+    if (lost := pulse.share()) > (1 - ENOUGH) / 2 and not all(max(used.values()) > ENOUGH for used in shares.values()):
+        pytest.skip(f"the machine stood still for {lost:.0%} of the time")
     assert all(max(used.values()) > ENOUGH for used in shares.values()), shares
     assert max(refused.values()) <= max(1, job.questions // 100), refused
     for provider, used in shares.items():
