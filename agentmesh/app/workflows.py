@@ -47,6 +47,7 @@ from .options import (
     SeedOption,
 )
 from .settings import Options, told
+from .wording import plural
 
 if TYPE_CHECKING:
     from ..client.budget import Budget
@@ -236,7 +237,12 @@ async def _run(
             lost = f"{output} cannot be written: {error.strerror}"
     _show_outputs(result.outputs)
     _show_summary(
-        result, budget=begun[0].budget, output=None if lost else output, forecast=display.forecast, options=options
+        result,
+        workflow,
+        budget=begun[0].budget,
+        output=None if lost else output,
+        forecast=display.forecast,
+        options=options,
     )
     for problem in filter(None, (unrecorded, lost)):
         sys.stderr.write(problem + "\n")
@@ -266,10 +272,12 @@ def _show_outputs(outputs: Any) -> None:
 
 
 def _show_summary(
-    result: Any, *, budget: Budget | None, output: Path | None, forecast: float | None, options: Options
+    result: Any, workflow: Workflow, *, budget: Budget | None, output: Path | None, forecast: float | None,
+    options: Options,
 ) -> None:  # fmt: skip
     from rich.console import Console
 
+    from ..workflow.works import ended_budgets
     from .summary import Summary, print_summary
 
     if options.display in ("none", "json"):
@@ -288,6 +296,7 @@ def _show_summary(
             left=result.left, bounds=budget_words(budget), resumes=not options.no_content,
             spared=result.spared, saved_usd=result.saved_usd,
             replayed=options.replay is not None,
+            raise_first=[f"{field} in {workflow.file}" for field in ended_budgets(workflow, result.failures)],
         ),
         console,
     )  # fmt: skip
@@ -311,6 +320,6 @@ def check_command(
         resolve=problem_of_model(catalog, keys=not no_keys),
     )  # fmt: skip
     _check_fits(loaded, catalog)
-    agents, tasks = len(loaded.agents), len(loaded.tasks)
-    sys.stdout.write(f"{workflow} is sound: {agents} agents, {tasks} tasks ({', '.join(loaded.tasks)})\n")
+    agents, tasks = plural(len(loaded.agents), "agent"), plural(len(loaded.tasks), "task")
+    sys.stdout.write(f"{workflow} is sound: {agents}, {tasks} ({', '.join(loaded.tasks)})\n")
     return 0

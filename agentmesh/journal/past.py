@@ -31,6 +31,7 @@ from ..events import (
 )
 from ..outcome import Address, Outcome, Usage
 from .ends import Ends
+from .ids import short_id
 from .read import RunFile
 
 __all__ = ["Answers", "Past", "Spent"]
@@ -109,7 +110,9 @@ class Past:
             past = cls(file, Ends(own), failed=failed)
             past._read_story(past._read_skeleton())
             if not past._begins:
-                raise UserError(f"run {past.run_id} ended before it had begun: there is nothing to go on with")
+                raise UserError(
+                    f"run {short_id(past.run_id)} ended before it had begun: there is nothing to go on with"
+                )
             if not past.started.content:
                 past.forgotten = past._count_forgotten()
             opened.pop_all()

@@ -129,6 +129,22 @@ def test_what_failed_is_tried_again_only_where_one_says_so(place: Path, capsys: 
     assert "finished" in err
 
 
+def test_a_budget_in_the_file_is_to_be_raised_before_what_failed_for_it_is_tried_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounded = WORKFLOW.replace("You review.}", "You review., budget: {calls: 3}}")
+    Path("chain.yaml").write_text(bounded)
+    code, _, err = run("run", "chain.yaml", capsys=capsys)
+    assert (code, "raise agents.critic.budget in chain.yaml, else it fails alike; then\n" in err) == (1, True)
+    code, _, err = run("resume", "last", "--failed", capsys=capsys)
+    assert (code, "raise agents.critic.budget in chain.yaml" in err) == (1, True)
+    Path("chain.yaml").write_text(bounded.replace("calls: 3", "calls: 30"))
+    before = list_runs(Path(".agentmesh"))[0].calls
+    code, _, err = run("resume", "last", "--failed", capsys=capsys)
+    assert (code, "raise" in err) == (0, False)
+    assert list_runs(Path(".agentmesh"))[0].calls == before + 2  # one review and the summary
+
+
 def test_beginning_anew_after_failures_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken").touch()
     assert run("run", "chain.yaml", "--display", "none", capsys=capsys)[0] == 1
