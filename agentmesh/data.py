@@ -146,11 +146,19 @@ def kind_of(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """A value as JSON knows it: dicts with text keys, lists, texts, numbers, booleans and None.
 
     Raises TypeError for an object that is no data.
     """
+    kind = type(value)
+    if kind in _PLAIN:  # as most values are, and most that have parts are dicts: the questions below take longer
+        return value
+    if kind is dict:
+        return {str(key): plain(inner) for key, inner in value.items()}
     match value:
         case None | str() | bool() | int() | float():
             return value.value if isinstance(value, enum.Enum) else value

@@ -330,7 +330,7 @@ def read_event(kind: str, body: bytes) -> Event:
 
     Raises KeyError for a kind this version does not know, pydantic.ValidationError for a body that is none.
     """
-    found: Event = _adapter(cast("Any", _BY_NAME[kind])).validate_json(body)
+    found: Event = _adapter(cast("Any", _BY_NAME[kind])).validator.validate_json(body)  # likewise
     return found
 
 

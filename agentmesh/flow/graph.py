@@ -56,9 +56,9 @@ class Node:
     `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
     its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
     `recalled` says that its outcome is what an earlier process found, `grew` that it has put tasks into the graph while
-    it was performed. `outcome` is without its value once nobody can read that any more: a run of many long answers is
-    not to need their size in memory. `handles` counts those through whom it is read; None says that it is read
-    otherwise.
+    it was performed. `handles` counts those through whom its `outcome` is read, which is gone when they are; None says
+    that it is read otherwise, and its value is let go by whoever knows that nobody will read it: a run of many long
+    answers is not to need their size in memory.
     """
 
     __slots__ = (
@@ -114,9 +114,9 @@ class Node:
         self.let_go_unread()
 
     def let_go_unread(self) -> None:
-        """Let the value go if it was to be read through handles, and none is left."""
+        """Let the outcome go if it was to be read through handles, and none is left."""
         if self.handles == 0:
-            self.let_go()
+            self.outcome = None
 
     def let_go(self) -> None:
         """Nobody will read the value here any more."""

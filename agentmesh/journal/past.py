@@ -208,6 +208,8 @@ class Past:
 
     def ended_at(self, address: Address) -> int | None:
         """The number of the record that tells how a task ended, if anything was done anew after it; else None."""
+        if not self._last_reopened:
+            return None
         number = self._ends.number(str(address))
         return None if number is None or number > self._last_reopened else number
 

@@ -210,7 +210,7 @@ class Recall:
                 self._tell(f"the record of how {address} ended is damaged: it is performed again")
             return None
         value = outcome.value
-        if outcome.ok and revive is not None:
+        if revive is not None and outcome.ok:
             try:
                 value = revive(value)
             except ValueError:  # the type has changed since: it is performed again

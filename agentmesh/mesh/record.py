@@ -98,7 +98,7 @@ class Record:
             return
         event = TaskAdded(
             at=wall(), task=address.task, key=address.key, sample=address.sample, lane=lane,
-            needs=tuple([str(need.address) for need in needs]),
+            needs=tuple([str(need.address) for need in needs]) if needs else (),
         )  # fmt: skip
         if not known:
             self._last = self.journal.append(event)

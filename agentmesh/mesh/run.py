@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -188,10 +187,10 @@ class Run:
         self._priced.add(key)
 
     def _check_own(self, *groups: Iterable[Task[Any]]) -> None:
-        for handle in chain.from_iterable(groups):
-            if handle._run is not self:
-                message = f"{handle!r} is a task of another run: await it, and give its value"
-                raise UserError(message)
+        for group in groups:
+            for handle in group:
+                if handle._run is not self:
+                    raise UserError(f"{handle!r} is a task of another run: await it, and give its value")
 
     def add(
         self, work: Work, *, address: Address, lane: str = "", priority: float = 0.0, path: float = 0.0,

@@ -64,7 +64,7 @@ class Works:
             )  # fmt: skip
         about = item.about
         asked = self._asked.of(plan, item) if self._run.is_kept else None
-        return replace(terms, perform=perform, item=None if isinstance(about, Item) else about, asked=asked)
+        return terms.of_item(perform, item=None if isinstance(about, Item) else about, asked=asked)
 
     def _perform(self, plan: TaskPlan, item: Scoped) -> Perform:
         match plan.kind:
