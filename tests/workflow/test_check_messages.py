@@ -96,7 +96,7 @@ TASKS = [
     ("  a: {for_each: {x: inputs.rows, y: 'inputs.'}, agent: writer, prompt: '{{ x.question }}{{ y }}{{ x.qestion }}'}",
      [("13:37: tasks.a.for_each.y: expected name or number (an expression stands here; a text in it is "
        "written in quotes of its own: \"'text'\")"),
-      "13:68: tasks.a.prompt: x has no field 'qestion'; there are id, question (did you mean 'question'?)"]),
+      "13:72: tasks.a.prompt: x has no field 'qestion'; there are id, question (did you mean 'question'?)"]),
     ("  a: {samples: 'inputs.n +', agent: writer, prompt: '{{ sample }}'}",
      [("13:16: tasks.a.samples: unexpected 'end of template' (an expression stands here; a text in it is written in "
        "quotes of its own: \"'text'\")")]),
