@@ -36,6 +36,11 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.register_profile("repeatable", parent=hypothesis.settings.get_profile("patient"), derandomize=True)
 hypothesis.settings.load_profile("repeatable" if os.environ.get("CI") else "patient")
 
+# Whoever runs the tests: each of the hundreds of processes that they start would compile everything anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+gc.disable()  # until all tests are there
+
 _PACKAGE = f"{Path(agentmesh.__file__).parent}{os.sep}"
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _numbers = itertools.count()
@@ -81,8 +86,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """Thousands of tests with their modules stay to the end: each `gc.collect()` looked at them for 0.2 s and more."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the time limit: a test that waits for its turn does nothing
