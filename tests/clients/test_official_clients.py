@@ -14,8 +14,8 @@ import pydantic
 import pytest
 
 if TYPE_CHECKING:
-    import anthropic
-    import openai
+    import anthropic  # noqa: TC004 - see _clients
+    import openai  # noqa: TC004
 
 PROVIDER = """
 provider: judged
