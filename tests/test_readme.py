@@ -38,9 +38,10 @@ def test_there_is_something_to_run() -> None:
 
 
 def test_every_block_does_what_it_says(tmp_path: Path) -> None:
-    simulated = (ROOT / "providers" / "sim.yaml").read_text()  # a project's own file wins: this one answers sooner,
+    # A project's own file wins: this one answers sooner, and ten times as often.
+    simulated = (ROOT / "providers" / "sim.yaml").read_text()
     simulated = re.sub(r"(first_token|per_token): [\d.]+", r"\1: 0.001", simulated)
-    simulated = re.sub(r"requests_per_minute: (\d+)", r"requests_per_minute: \g<1>0", simulated)  # and ten times as often
+    simulated = re.sub(r"requests_per_minute: (\d+)", r"requests_per_minute: \g<1>0", simulated)
     (tmp_path / "providers").mkdir()
     (tmp_path / "providers" / "sim.yaml").write_text(simulated)
     with socket.create_server(("127.0.0.1", 0)) as free:
