@@ -44,6 +44,7 @@ gc.disable()  # until all tests are there
 _PACKAGE = f"{Path(agentmesh.__file__).parent}{os.sep}"
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _numbers = itertools.count()
+_clean: list[Path] = []
 _turns = pytest.StashKey["Turns"]()
 
 
@@ -82,6 +83,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # this is one of several processes: each has its folder in that of the run
         config.stash[_turns] = turns = Turns(Path(config.getoption("basetemp")).parent)
         config.add_cleanup(turns.close)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """One worker imports a module of tests at a time: the others then find its bytecode."""
+    if not isinstance(collector, pytest.Module):
+        return (yield)
+    with collector.path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
@@ -189,12 +200,20 @@ def _must_be_local(host: str | None) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, setting, home or file of who runs the tests reaches them, and nothing of theirs is left behind."""
-    folder = tmp_path_factory.getbasetemp() / "surroundings" / str(next(_numbers))
-    for name in ("home", "work"):
-        (folder / name).mkdir(parents=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No key, setting, home or file of who runs the tests reaches them, and nothing of theirs is left behind.
+
+    The folders of a test that has left nothing in them are those of the next one.
+    """
+    folder = _clean.pop() if _clean else tmp_path_factory.getbasetemp() / "surroundings" / str(next(_numbers))
+    home, work = folder / "home", folder / "work"
+    for path in (home, work):
+        path.mkdir(parents=True, exist_ok=True)
     for name in filter(_OF_THE_USER.match, list(os.environ)):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(folder / "home"))
-    monkeypatch.chdir(folder / "work")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    yield
+    with contextlib.suppress(FileNotFoundError):
+        if not os.listdir(home) and not os.listdir(work):
+            _clean.append(folder)
