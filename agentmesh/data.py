@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import enum
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -19,7 +20,7 @@ class MissingField(LookupError):
     """There is no such field or element. The message says what there is."""
 
 
-class DataView:
+class DataView(ABC):
     """An object that decides by itself what templates see of it; the base of collections and standings.
 
     Iterating over it and `len` are the class's own business.
@@ -37,9 +38,9 @@ class DataView:
         """What a dot can find."""
         return ()
 
+    @abstractmethod
     def plain(self) -> Any:
         """The value as it is written out."""
-        raise NotImplementedError
 
 
 Reader = Callable[[Any, str], Any]
@@ -145,11 +146,19 @@ def kind_of(value: Any) -> str:
             return f"a {type(value).__name__}"
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """A value as JSON knows it: dicts with text keys, lists, texts, numbers, booleans and None.
 
     Raises TypeError for an object that is no data.
     """
+    kind = type(value)
+    if kind in _PLAIN:  # as most values are, and most that have parts are dicts: the questions below take longer
+        return value
+    if kind is dict:
+        return {str(key): plain(inner) for key, inner in value.items()}
     match value:
         case None | str() | bool() | int() | float():
             return value.value if isinstance(value, enum.Enum) else value

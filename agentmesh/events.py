@@ -249,7 +249,8 @@ class RunResumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReopened:
-    """The end state that an earlier process found holds no longer: the task is performed again."""
+    """The end state that an earlier process found holds no longer: the task is performed again, or one that it depends
+    on was, and came to something else."""
 
     at: float
     address: str
@@ -325,7 +326,7 @@ def read_event(kind: str, body: bytes) -> Event:
 
     Raises KeyError for a kind this version does not know, pydantic.ValidationError for a body that is none.
     """
-    found: Event = _adapter(cast("Any", _BY_NAME[kind])).validate_json(body)
+    found: Event = _adapter(cast("Any", _BY_NAME[kind])).validator.validate_json(body)  # likewise
     return found
 
 

@@ -162,14 +162,20 @@ _EXPECTED: dict[str, str] = {
     "date_from_datetime_parsing": "a date such as 2026-11-20", "none_required": "nothing",
     "literal_error": "", "enum": "",
 }  # fmt: skip
+
+
+def _characters(number: int) -> str:
+    return "1 character" if number == 1 else f"{number:,} characters"
+
+
 _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda c: f"must be above {c['gt']:g}",
     "greater_than_equal": lambda c: f"must be at least {c['ge']:g}",
     "less_than": lambda c: f"must be below {c['lt']:g}",
     "less_than_equal": lambda c: f"must be at most {c['le']:g}",
     "finite_number": lambda _: "must be a finite number",
-    "string_too_short": lambda c: f"must have at least {c['min_length']} characters",
-    "string_too_long": lambda c: f"must have at most {c['max_length']} characters",
+    "string_too_short": lambda c: f"must have at least {_characters(c['min_length'])}",
+    "string_too_long": lambda c: f"must have at most {_characters(c['max_length'])}",
     "string_pattern_mismatch": lambda c: f"must match {c['pattern']}",
 }
 

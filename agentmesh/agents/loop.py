@@ -61,8 +61,9 @@ async def run_turns(
         refuse_unusable(reply, structured=turns.output is not None)
         if reply.tool_calls:
             if rounds == turns.max_turns:
+                times = "round" if rounds == 1 else "rounds"
                 raise CallFailed(
-                    ErrorInfo("tool", f"no answer after {rounds} rounds of tool calls, and one more asked")
+                    ErrorInfo("tool", f"no answer after {rounds} {times} of tool calls, and one more asked")
                 )
             rounds += 1
             messages.append(reply.as_message())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -22,16 +22,20 @@ from ..mesh.recall import Resume
 from ..messages import Settings
 from .batch_answers import Answers, check_free
 from .batch_lines import Lines, read_lines
-from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, owner_of
+from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, newest_of, owner_of
 from .budgets import BudgetOption, newest_bounds, read_budget
 from .going_on import (
+    PIPE,
     FailedFlag,
     FreshFlag,
     OnUncertainChoice,
     OnUncertainOption,
     began_as,
+    goes_on_by,
     on_uncertain_of,
+    told_of_failures,
     tries_failed_again,
+    with_lasting_names,
 )
 from .options import (
     CacheOption,
@@ -50,7 +54,7 @@ from .summary import print_summary
 
 __all__ = ["batch_command", "resume_batch"]
 
-_STDIN = Path("-")
+_STDIN = Path(PIPE)
 
 LinesArgument = Annotated[Path, typer.Argument(metavar="IN.jsonl", help="The lines to ask; - reads standard input.")]
 AnswersOption = Annotated[
@@ -113,6 +117,7 @@ def batch_command(
         provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
         cache=cache, record=record, replay=replay, no_content=no_content,
     )  # fmt: skip
+    options = with_lasting_names(options)
     asked = _Asked(
         lines, _output(output, lines), model, system, Settings(max_tokens=max_tokens, temperature=temperature), first
     )
@@ -124,11 +129,10 @@ def batch_command(
     if owner is None:
         check_free(asked.output, overwrite=overwrite)
     read = asked.read()
-    identity = asked.identity(read)
-    if options.replay is not None:  # a run of its own: the one that asks does not go on with it
-        identity = f"{identity} replayed"
+    identity = asked.identity(read, options)
     again = None if fresh else find_again(runs, identity, failed=failed)
     replace_it = check_place(asked.output, owner, identity=identity, again=again, fresh=fresh, overwrite=overwrite)
+    read.notices += [] if fresh or again else told_of_failures(newest_of(runs, identity))
     failed, texts = _as_before(read, None if again is None else began_as(again.path), failed=failed, budget=budget)
     resume = None if again is None else Resume(again.path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
     answers = Answers(asked.output, len(read.lines), overwrite=replace_it, again=again is not None)
@@ -152,13 +156,13 @@ def resume_batch(
     asked = _Asked.of(began.options)
     if asked.lines == _STDIN:
         raise UserError(
-            f"run {short_id(run.id)} read its lines from standard input: pipe the same lines again into "
-            f"`agentmesh batch - -o {asked.output}` with the same options, which goes on with it"
+            f"run {short_id(run.id)} read its lines from standard input: pipe the same lines again, as in "
+            f"`{goes_on_by(short_id(run.id), began.options)}`, which goes on with it"
         )
     catalog = asked.catalog(options)
     read = asked.read()
     failed, texts = _as_before(read, began, failed=failed, budget=budget)
-    identity = asked.identity(read)
+    identity = asked.identity(read, options)
     if identity != run.identity:
         read.notices.append(f"{asked.lines} has changed since this run began: lines that are the same are not asked")
     owner = owner_of(asked.output, earlier_batches(path.parent.parent))
@@ -208,8 +212,10 @@ class _Asked:
         """All lines. Raises UserError."""
         return _read(self.lines, model=self.model, first=self.first)
 
-    def identity(self, read: Lines) -> str:
-        return identity_of(read.lines, system=self.system, settings=self.settings)
+    def identity(self, read: Lines, options: Options) -> str:
+        """What is asked for. A replay is a run of its own: the one that asks does not go on with it."""
+        identity = identity_of(read.lines, system=self.system, settings=self.settings)
+        return identity if options.replay is None else f"{identity} replayed"
 
 
 def _ask(
@@ -232,7 +238,8 @@ def _ask(
     with answers:
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))
     if options.display not in ("json", "none"):
-        print_summary(summary, Console(stderr=True, highlight=False))
+        again = goes_on_by(short_id(summary.run), started["options"], content=not options.no_content)
+        print_summary(replace(summary, again=again), Console(stderr=True, highlight=False))
     return code
 
 

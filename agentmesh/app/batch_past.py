@@ -13,10 +13,10 @@ from ..journal import RunSummary, list_runs, short_id
 from ..messages import Settings
 from .batch_answers import check_free, partial_of
 from .batch_lines import Line
-from .going_on import began_as
+from .going_on import began_as, goes_on_by
 from .wording import plural
 
-__all__ = ["NAME", "LineHash", "check_place", "earlier_batches", "find_again", "identity_of", "owner_of"]
+__all__ = ["NAME", "LineHash", "check_place", "earlier_batches", "find_again", "identity_of", "newest_of", "owner_of"]
 
 NAME = "batch"
 _BYTES = 8  # of what a line asks: enough to see that it has changed
@@ -64,12 +64,17 @@ def _options(run: RunSummary) -> Mapping[str, Any]:
         return {}
 
 
+def newest_of(runs: Iterable[RunSummary], identity: str) -> RunSummary | None:
+    """The newest batch that asks the same."""
+    return next((run for run in runs if run.identity == identity), None)
+
+
 def find_again(runs: Iterable[RunSummary], identity: str, *, failed: bool) -> RunSummary | None:
     """The newest batch that asks the same, if it is to be gone on with: unfinished, or `failed` in part.
 
     Raises UserError where another process writes it, and where `failed` lines are wanted and there are none.
     """
-    newest = next((run for run in runs if run.identity == identity), None)
+    newest = newest_of(runs, identity)
     if newest is None:
         if failed:
             raise UserError("--failed: these lines have not been asked with these options yet: leave it out")
@@ -117,7 +122,7 @@ def _what(owner: RunSummary, identity: str) -> str:
     name, same = short_id(owner.id), owner.identity == identity
     if owner.is_unfinished:
         other = "" if same else " and of other lines or options"
-        return f", which is unfinished{other}: `agentmesh resume {name}` goes on with it"
+        return f", which is unfinished{other}: `{goes_on_by(name, _options(owner))}` goes on with it"
     if same and owner.failed:
         return f", which is finished, and {plural(owner.failed, 'line')} failed: --failed asks these again"
     other = ", which asked the same and is finished" if same else " of other lines or options"

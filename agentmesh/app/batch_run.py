@@ -120,7 +120,7 @@ class _Asking:
             key = run.unique_key(_TASK, encode_key(line.own_id))
             self._places[key] = place
             lane = PYTHON_LANE if line.problem or line.model is None else run.lane_of([line.model])
-            work = replace(self._work, asked=self._hash_of(line)) if run.is_kept else self._work
+            work = Work(self._work.perform, asked=self._hash_of(line)) if run.is_kept else self._work
             run.add(work, address=Address(_TASK, key), lane=lane, collection=collection)
             if place % _AT_ONCE == _AT_ONCE - 1:
                 await run.record.journal.room()

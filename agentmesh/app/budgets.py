@@ -15,7 +15,7 @@ from ..marked_yaml import did_you_mean
 from ..workflow.plan import Workflow
 from ..workflow.spec import BudgetSpec
 from ..workflow.units import parse_duration
-from .wording import count, duration
+from .wording import count, duration, plural
 
 __all__ = [
     "BudgetOption",
@@ -92,9 +92,9 @@ def budget_words(budget: Budget | None) -> str:
         return ""
     now = budget.statistics()
     parts = []
-    for unit, used, bound in (("calls", now.spent_calls, now.calls), ("tokens", now.spent_tokens, now.tokens)):
+    for unit, used, bound in (("call", now.spent_calls, now.calls), ("token", now.spent_tokens, now.tokens)):
         if bound is not None:
-            parts.append(f"{count(round(used))} of {count(round(bound))} {unit}")
+            parts.append(f"{count(round(used))} of {plural(round(bound), unit)}")
     if now.time is not None:
         parts.append(f"{duration(min(budget.seconds, now.time))} of {duration(now.time)}")
     return ", ".join(parts)

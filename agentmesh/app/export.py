@@ -126,6 +126,6 @@ def _lost(file: RunFile) -> str:
     breaks = [place for place, (one, other) in enumerate(pairwise(numbers), start=1) if other != one + 1]
     spans = [(numbers[low], numbers[high - 1]) for low, high in pairwise([0, *breaks, len(numbers)])]
     shown = ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in spans[:_SHOWN])
-    more = f" and {len(spans) - _SHOWN} more spans" if len(spans) > _SHOWN else ""
+    more = f" and {plural(len(spans) - _SHOWN, 'more span')}" if len(spans) > _SHOWN else ""
     were = "record is" if len(numbers) == 1 else "records are"
     return f"{file.path}: {len(numbers):,} {were} damaged and left out: {shown}{more}"

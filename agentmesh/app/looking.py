@@ -19,7 +19,7 @@ from rich.text import Text
 from ..journal import RunFile
 from ..outcome import Outcome
 from .settings import Options
-from .wording import dollars
+from .wording import dollars, plural
 
 __all__ = [
     "GAP", "STYLES", "FirstOption", "cost", "explain_damage",
@@ -121,4 +121,6 @@ def explain_damage(file: RunFile) -> None:
     """Say on stderr what could not be read, if anything."""
     if file.unreadable:
         number, why = next(iter(file.unreadable.items()))
-        typer.echo(f"{len(file.unreadable)} damaged records were left out; record {number}: {why}", err=True)
+        damaged = plural(len(file.unreadable), "damaged record")
+        were = "was" if len(file.unreadable) == 1 else "were"
+        typer.echo(f"{damaged} {were} left out; record {number}: {why}", err=True)

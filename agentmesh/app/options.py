@@ -77,7 +77,8 @@ ReplayOption = Annotated[
     typer.Option(
         "--replay",
         metavar="FILE|RUN",
-        help="Ask nobody: answer from a recording, or from what a run has in its journal. Needs no key.",
+        help="Ask nobody: answer from a recording, or from what a run has in its journal (`last`: that asked "
+        "models itself). Needs no key.",
     ),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes what is left to chance repeatable.")]

@@ -113,7 +113,7 @@ class PlainLines:
                 self._reason = "" if event.error is None else event.error.message.removeprefix(f"{name}: ")
                 yield f"{name} pushed a call back; it waits and goes again: {clean(self._reason)}"
             elif number in _PUSHED_BACK or number % 1000 == 0:
-                yield f"{name} has pushed back {count(number)} calls so far"
+                yield f"{name} has pushed back {plural(number, 'call')} so far"
 
     def _frozen(self, event: LaneFrozen) -> Iterator[str]:
         name = endpoint_name(event)

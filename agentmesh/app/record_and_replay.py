@@ -10,14 +10,12 @@ from pathlib import Path
 from ..client.known import Known
 from ..errors import UserError
 from ..events import Event
-from ..journal import find_run
 from ..simulate.recording import Recorder
 from ..simulate.replayed import Replayed
+from .going_on import replayed_run
 from .settings import CacheMode, Options
 
 __all__ = ["RecordAndReplay"]
-
-_FILE_ENDINGS = (".jsonl", ".gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +75,5 @@ class RecordAndReplay:
 
 
 def _replayed(source: str, folder: Path) -> Replayed:
-    """A file, where there is one of that name, else a run of that journal."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        return Replayed.of_file(path)
-    if path.suffix in _FILE_ENDINGS or len(path.parts) > 1:
-        raise UserError(f"--replay {source}: there is no such file")
-    try:
-        return Replayed.of_run(find_run(folder, source))
-    except UserError as error:
-        raise UserError(f"--replay {source}: there is no file of that name; and as a run: {error}") from error
+    run = replayed_run(source, folder)
+    return Replayed.of_file(Path(source).expanduser()) if run is None else Replayed.of_run(run)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ..errors import UserError
 from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history, short_of
+from .going_on import told_how_it_goes_on
 from .looking import (
     STYLES,
     FirstOption,
@@ -109,7 +110,8 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
     counts += [plural(retries, "retry") if retries else ""]
     counts += [f"{plural(summary.spared, 'answer')} known, {cost(summary.saved_usd)} saved" if summary.spared else ""]
     counts += [f"{summary.pushed_back:,} pushed back" if summary.pushed_back else ""]
-    counts += [f"{n:,} tokens {way}" for n, way in ((summary.input_tokens, "in"), (summary.output_tokens, "out")) if n]
+    tokens = ((summary.input_tokens, "in"), (summary.output_tokens, "out"))
+    counts += [f"{plural(number, 'token')} {way}" for number, way in tokens if number]
     counts += [cost(summary.usd), lasted(summary.seconds)]
     text.append(f"\n{when(summary.began, full=True)}  {', '.join(filter(None, counts))}\n{summary.path}")
     if history.resumed:
@@ -118,7 +120,7 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
     if summary.uncertain:
         text.append(f"\n{plural(summary.uncertain, 'call')} may have been paid without an answer", "yellow")
     if summary.is_unfinished:
-        text.append(f"\nagentmesh resume {short} goes on with it", "dim")
+        text.append(f"\n{told_how_it_goes_on(short, history)}", "dim")
     return text
 
 
@@ -130,7 +132,7 @@ def _print_tasks(console: Console, history: RunHistory, *, first: int) -> None:
     console.print()
     console.print(table)
     if len(rows) > first:
-        console.print(text_of(f"and {len(rows) - first:,} more tasks (--first {len(rows)})"))
+        console.print(text_of(f"and {plural(len(rows) - first, 'more task')} (--first {len(rows)})"))
 
 
 def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
@@ -188,7 +190,7 @@ def _show_address(file: RunFile, address: str, *, json: bool, first: int | None)
         ended = task.done + task.failed + task.skipped + task.cancelled
         left = max(task.added, ended) - shown if address == task.task else 0
         console.print(
-            text_of(f"and {left:,} more items (--first {shown + left})" if left > 0 else "and more (--first N)")
+            text_of(f"and {plural(left, 'more item')} (--first {shown + left})" if left > 0 else "and more (--first N)")
         )
 
 
@@ -197,7 +199,7 @@ def _unknown_address(file: RunFile, address: str) -> str:
     task = address.partition("/")[0]
     short = short_of(file.path)
     if task in tasks:
-        return f"nothing happened at {address!r} in run {file.run_id}; `{command_for(short, task)}` has the rest"
+        return f"nothing happened at {address!r} in run {short}; `{command_for(short, task)}` has the rest"
     close = difflib.get_close_matches(task, tasks, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(tasks)}" if tasks else ""
-    return f"run {file.run_id} has no task {task!r}{hint}"
+    return f"run {short} has no task {task!r}{hint}"

@@ -53,7 +53,9 @@ class Summary:
     they were asked.
     `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
     `agentmesh show` could find. `left` is what was left undone; `resumes` says whether `agentmesh resume` goes on with
-    it; `bounds` how its budget stands in other units than dollars. `next` replaces the command that is suggested.
+    it, or the command `again`; `bounds` how its budget stands in other units than dollars. `raise_first`
+    are budgets in the workflow's file without more of which what failed would fail alike. `next` replaces the command
+    that is suggested.
     """
 
     run: str
@@ -77,7 +79,9 @@ class Summary:
     journal: bool = True
     left: Left | None = None
     resumes: bool = True
+    again: str | None = None
     bounds: str = ""
+    raise_first: Sequence[str] = ()
     next: str | None = None
 
 
@@ -130,14 +134,16 @@ def _next(summary: Summary, run: str) -> list[str]:
         return [summary.next]
     if not summary.journal:
         return []
-    commands = [show_command(run)]
+    commands, again = [show_command(run)], summary.again or f"agentmesh resume {run}"
     if not summary.resumes:
         return commands
     if summary.status in ("cancelled", "stopped"):
         enough = summary.left.budget if summary.left is not None else None
-        commands.insert(0, f"agentmesh resume {run}" + (f" {budget_option(*enough)}" if enough is not None else ""))
+        commands.insert(0, again + (f" {budget_option(*enough)}" if enough is not None else ""))
     elif any(failure.state == "failed" for failure in summary.failures):
-        commands.append(f"agentmesh resume {run} --failed")
+        if summary.raise_first:
+            commands.append(f"raise {' and '.join(summary.raise_first)}, else it fails alike; then")
+        commands.append(f"{again} --failed")
     return commands
 
 
@@ -178,7 +184,7 @@ def _used(summary: Summary) -> str:
     usage = summary.usage
     parts = [plural(usage.calls, "call")]
     for tokens, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")) if usage.calls else ():
-        parts.append(f"{'unknown' if tokens is None else count(tokens)} tokens {way}")
+        parts.append(f"{'unknown tokens' if tokens is None else plural(tokens, 'token')} {way}")
     spent = "dollars unknown (not every price is known)" if summary.usd is None else dollars(summary.usd)
     if summary.usd is not None and summary.budget is not None:
         spent += f" of {dollars(summary.budget)}"

@@ -40,7 +40,8 @@ def rm_command(
     for run in found:
         if run.holder is not None:
             raise UserError(
-                f"run {run.id} is being written by {run.holder}: `agentmesh cancel {short_of(run.path)}` ends it"
+                f"run {short_of(run.path)} is being written by {run.holder}: `agentmesh cancel {short_of(run.path)}` "
+                "ends it"
             )
     if not yes:
         for run in found:

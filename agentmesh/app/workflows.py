@@ -6,7 +6,6 @@ import json as jsonlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +29,9 @@ from .going_on import (
     began_as,
     on_uncertain_of,
     refuse_output_of_another,
+    told_of_failures,
     tries_failed_again,
+    with_lasting_names,
 )
 from .options import (
     CacheOption,
@@ -46,10 +47,12 @@ from .options import (
     SeedOption,
 )
 from .settings import Options, told
+from .wording import plural
 
 if TYPE_CHECKING:
     from ..client.budget import Budget
     from ..events import RunStarted
+    from ..journal import RunSummary
     from ..mesh.recall import Resume
     from ..mesh.run import Run
 
@@ -89,7 +92,8 @@ def run_command(
 ) -> int:
     """Run a workflow, with a live picture of it on stderr and its outputs on stdout.
 
-    Where the last run of the same workflow with the same inputs and models did not get to its end, it goes on.
+    Where the last run of the same workflow with the same inputs and models did not get to its end, it goes on; where
+    that has ended with failures, this begins anew, and `agentmesh resume RUN --failed` goes on with that one.
 
     Example: agentmesh run hypotheses --input ideas=12
     """
@@ -97,6 +101,7 @@ def run_command(
         provider_file=provider_file, journal=journal, no_journal=no_journal, display=display, seed=seed, rate=rate,
         cache=cache, record=record, replay=replay, no_content=no_content,
     )  # fmt: skip
+    options = with_lasting_names(options)
     if output is not None:
         _check_output(output)
     catalog = options.catalog()
@@ -109,30 +114,33 @@ def run_command(
         "provider_file": [str(file) for file in options.provider_file],
         "output": None if output is None else str(output), **told(options),
     }  # fmt: skip
-    resume = None if fresh else _unfinished(loaded, given, options=options, on_uncertain=on_uncertain)
-    notices: list[str] = []
-    if resume is not None and resume.path is not None:
-        began = began_as(resume.path)
+    newest = None if fresh else _newest(loaded, given, options=options)
+    resume, notices = None, told_of_failures(newest)
+    if newest is not None and newest.is_unfinished:
+        began = began_as(newest.path)
         refuse_output_of_another(output, began)
         given["budget"] = began.options.get("budget")
-        failed, notices = tries_failed_again(False, began.options)
-        resume, given["failed"] = replace(resume, failed=failed), failed
+        given["failed"], notices = tries_failed_again(False, began.options)
+        resume = _resume(newest.path, loaded, failed=given["failed"], on_uncertain=on_uncertain)
     return _go(
         loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume, notices=notices
     )
 
 
-def _unfinished(
-    workflow: Workflow, given: Mapping[str, Any], *, options: Options, on_uncertain: OnUncertainChoice | None
-) -> Resume | None:
-    """The unfinished run that the same command goes on with, if there is one."""
-    from ..mesh.recall import Resume, find_unfinished
+def _newest(workflow: Workflow, given: Mapping[str, Any], *, options: Options) -> RunSummary | None:
+    """The newest run that the same command began, if there is one."""
+    from ..mesh.recall import find_newest
     from ..workflow.run import identity_of
 
     if options.journal_folder is None:
         return None
-    path = find_unfinished(options.journal_folder, name=workflow.name, identity=identity_of(workflow, given))
-    return None if path is None else Resume(path, on_uncertain=on_uncertain_of(on_uncertain or workflow.on_uncertain))
+    return find_newest(options.journal_folder, name=workflow.name, identity=identity_of(workflow, given))
+
+
+def _resume(path: Path, workflow: Workflow, *, failed: bool, on_uncertain: OnUncertainChoice | None) -> Resume:
+    from ..mesh.recall import Resume
+
+    return Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain or workflow.on_uncertain))
 
 
 def resume_workflow(
@@ -143,8 +151,6 @@ def resume_workflow(
 
     Of the budget that it was begun with, what `budget` leaves out holds.
     """
-    from ..mesh.recall import Resume
-
     if not started.content:
         raise UserError("this run keeps no content, and so no inputs: give the command that began it again")
     given, catalog = started.options, options.catalog()
@@ -158,7 +164,7 @@ def resume_workflow(
         _check_output(output)
         refuse_output_of_another(output, started)
     failed, notices = tries_failed_again(failed, given)
-    resume = Resume(path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain or loaded.on_uncertain))
+    resume = _resume(path, loaded, failed=failed, on_uncertain=on_uncertain)
     given = {**given, "output": None if output is None else str(output), "failed": failed}
     return _go(
         loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume, notices=notices
@@ -231,7 +237,12 @@ async def _run(
             lost = f"{output} cannot be written: {error.strerror}"
     _show_outputs(result.outputs)
     _show_summary(
-        result, budget=begun[0].budget, output=None if lost else output, forecast=display.forecast, options=options
+        result,
+        workflow,
+        budget=begun[0].budget,
+        output=None if lost else output,
+        forecast=display.forecast,
+        options=options,
     )
     for problem in filter(None, (unrecorded, lost)):
         sys.stderr.write(problem + "\n")
@@ -261,10 +272,12 @@ def _show_outputs(outputs: Any) -> None:
 
 
 def _show_summary(
-    result: Any, *, budget: Budget | None, output: Path | None, forecast: float | None, options: Options
+    result: Any, workflow: Workflow, *, budget: Budget | None, output: Path | None, forecast: float | None,
+    options: Options,
 ) -> None:  # fmt: skip
     from rich.console import Console
 
+    from ..workflow.works import ended_budgets
     from .summary import Summary, print_summary
 
     if options.display in ("none", "json"):
@@ -283,6 +296,7 @@ def _show_summary(
             left=result.left, bounds=budget_words(budget), resumes=not options.no_content,
             spared=result.spared, saved_usd=result.saved_usd,
             replayed=options.replay is not None,
+            raise_first=[f"{field} in {workflow.file}" for field in ended_budgets(workflow, result.failures)],
         ),
         console,
     )  # fmt: skip
@@ -306,6 +320,6 @@ def check_command(
         resolve=problem_of_model(catalog, keys=not no_keys),
     )  # fmt: skip
     _check_fits(loaded, catalog)
-    agents, tasks = len(loaded.agents), len(loaded.tasks)
-    sys.stdout.write(f"{workflow} is sound: {agents} agents, {tasks} tasks ({', '.join(loaded.tasks)})\n")
+    agents, tasks = plural(len(loaded.agents), "agent"), plural(len(loaded.tasks), "task")
+    sys.stdout.write(f"{workflow} is sound: {agents}, {tasks} ({', '.join(loaded.tasks)})\n")
     return 0

@@ -290,6 +290,7 @@ def _message(budget: Budget, over: tuple[str, float, float], need: Amounts) -> s
     if unit == "usd":
         costs = f"the next call could cost ${amount:,.4f}"
         return f"the {budget.name} of {_dollars(bound)} has ${left:,.4f} left, and {costs}"
+    unit = unit.removesuffix("s") if bound == 1 else unit
     return f"the {budget.name} of {bound:,.0f} {unit} has {left:,.0f} left, and the next call could need {amount:,.0f}"
 
 

@@ -211,7 +211,7 @@ class _Answer:
         excess, advice = None, ""
         if kind == "bad_request" and (excess := read_excess(self.said.message)):
             alone = about_input_alone(self.said.message)
-            advice = f" ({excess.by:,} tokens too many: send a shorter prompt" + (
+            advice = f" ({excess.by:,} {'token' if excess.by == 1 else 'tokens'} too many: send a shorter prompt" + (
                 ")" if alone else " or ask for fewer max_tokens)"
             )
             excess = None if alone else excess

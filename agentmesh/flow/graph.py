@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ..outcome import Address, Outcome
@@ -55,9 +56,9 @@ class Node:
     `payload` is whatever the performer needs; the graph never looks into it. `share` says on whose behalf it waits for
     its lane. `missing` counts dependencies that have not ended; `history` has the initials of its states so far.
     `recalled` says that its outcome is what an earlier process found, `grew` that it has put tasks into the graph while
-    it was performed. `outcome` is without its value once nobody can read that any more: a run of many long answers is
-    not to need their size in memory. `handles` counts those through whom it is read; None says that it is read
-    otherwise.
+    it was performed. `handles` counts those through whom its `outcome` is read, which is gone when they are; None says
+    that it is read otherwise, and its value is let go by whoever knows that nobody will read it: a run of many long
+    answers is not to need their size in memory.
     """
 
     __slots__ = (
@@ -98,6 +99,11 @@ class Node:
     def ended(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def readers(self) -> Iterator[Node]:
+        """The tasks that wait for it, alone or among others."""
+        return chain(self.dependents or (), *(group.dependents for group in self.collections))
+
     def take(self) -> None:
         """One more handle: the value is there as long as one of them is."""
         self.handles = (self.handles or 0) + 1
@@ -108,9 +114,9 @@ class Node:
         self.let_go_unread()
 
     def let_go_unread(self) -> None:
-        """Let the value go if it was to be read through handles, and none is left."""
+        """Let the outcome go if it was to be read through handles, and none is left."""
         if self.handles == 0:
-            self.let_go()
+            self.outcome = None
 
     def let_go(self) -> None:
         """Nobody will read the value here any more."""

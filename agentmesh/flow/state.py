@@ -306,7 +306,7 @@ class FlowState:
             missing += sum(not group.complete for group, _ in node.requires)
             if node.state == "waiting" and (node.missing != missing or missing == 0):
                 raise InvalidTransition(f"{node.address} waits for {node.missing}, not {missing}", self.story(node))
-            if node.ended != (node.outcome is not None):
+            if node.ended != (node.outcome is not None) and not (node.ended and node.handles == 0):
                 raise InvalidTransition(f"{node.address} is {node.state} and its outcome is {node.outcome}")
         for group in self.collections.values():
             ended = sum(member.ended and member not in self._cut for member in group.members)

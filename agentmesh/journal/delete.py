@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .ids import short_id
 from .lock import lock_path, release_lock, take_lock
 
 __all__ = ["FilesOfRun", "delete_run", "files_of_run"]
@@ -38,7 +39,7 @@ def delete_run(path: Path) -> FilesOfRun:
     try:
         lock = take_lock(lock_at)  # so that nobody goes on with it meanwhile
     except OSError as error:
-        raise UserError(f"run {path.stem} cannot be deleted: {lock_at}: {error.strerror or error}") from error
+        raise UserError(f"run {short_id(path.stem)} cannot be deleted: {lock_at}: {error.strerror or error}") from error
     try:
         found = files_of_run(path)
         for one in found.paths:  # the run's file first: without its log it would be less than it was
@@ -47,7 +48,7 @@ def delete_run(path: Path) -> FilesOfRun:
             else:
                 one.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"run {path.stem} cannot be deleted: {error}") from error
+        raise UserError(f"run {short_id(path.stem)} cannot be deleted: {error}") from error
     finally:
         release_lock(lock, lock_at)
     return found

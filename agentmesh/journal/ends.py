@@ -51,10 +51,6 @@ class Ends:
         self._numbers[address] = number
         self._of_task.setdefault(address.partition("/")[0], []).append(number)
 
-    def forget(self, address: str) -> None:
-        """The task is performed again."""
-        self._numbers.pop(address, None)
-
     def number(self, address: str) -> int | None:
         """Which record tells it; None for a task that has not ended."""
         return self._numbers.get(address)

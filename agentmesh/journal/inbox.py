@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import UserError
+from .ids import short_id
 from .lock import Holder, lock_holder
 
 __all__ = ["Answer", "Inbox", "Message", "inbox_path", "tell_run"]
@@ -102,7 +103,7 @@ def tell_run(run_file: Path, verb: str, *, seconds: float = _ANSWER_S, **data: A
     Raises UserError when no process runs it, or when it does not answer.
     """
     message = Message(secrets.token_hex(8), verb, f"process {os.getpid()} on {socket.gethostname()}", data)
-    ends = time.monotonic() + seconds
+    run, ends = short_id(run_file.stem), time.monotonic() + seconds
     told: Holder | None = None
     while (holder := lock_holder(run_file.with_suffix(".lock"))) is not None and told in (None, holder):
         if holder.pid is not None:  # else it is about to write its name down
@@ -110,9 +111,9 @@ def tell_run(run_file: Path, verb: str, *, seconds: float = _ANSWER_S, **data: A
             if (answer := _ask_once(inbox_path(run_file), message, ends=ends)) is not None:
                 return answer
         if time.monotonic() >= ends:
-            raise UserError(f"run {run_file.stem}: {holder}, which runs it, has not answered within {seconds:g} s")
+            raise UserError(f"run {run}: {holder}, which runs it, has not answered within {seconds:g} s")
         time.sleep(_LOOK_S)
-    raise UserError(f"run {run_file.stem} {'is not running' if told is None else 'has just ended'}")
+    raise UserError(f"run {run} {'is not running' if told is None else 'has just ended'}")
 
 
 def _ask_once(path: Path, message: Message, *, ends: float) -> Answer | None:

@@ -17,6 +17,7 @@ A disk error ends it: the group that met it and all that wait are given up, and 
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +29,7 @@ from ..clock import Alarm, Worker, in_thread, monotonic, wall
 from ..errors import AgentmeshError, UserError
 from ..events import Event, RunStatus
 from .encode import Row, encode
+from .ids import short_id
 from .read import RunFile
 from .store import Store
 from .tally import Tally
@@ -291,7 +293,8 @@ class Journal:
         if self._failure is None:
             lost = self._appended - self._durable
             missing = f"; {lost} {'record is' if lost == 1 else 'records are'} not in it" if lost else ""
-            self._failure = f"the journal {self.path} cannot be written: {error}{missing}"
+            advice = f": make room, then `agentmesh resume {short_id(self.run_id)}` goes on" if _is_full(error) else ""
+            self._failure = f"the journal {self.path} cannot be written: {error}{missing}{advice}"
             self._cause = error
         groups = list(self._groups)
         self._groups.clear()
@@ -311,6 +314,10 @@ class Journal:
     def __repr__(self) -> str:
         state = "failed" if self._failure else "closed" if self._store.closed else "open"
         return f"<Journal {self.run_id} {state}: {self._durable} of {self._appended} records on disk>"
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 class NullJournal:

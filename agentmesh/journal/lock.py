@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .ids import short_id
 
 __all__ = ["Holder", "lock_holder", "lock_path", "release_lock", "take_lock"]
 
@@ -103,7 +104,7 @@ def lock_holder(path: Path) -> Holder | None:
 
 
 def _refusal(path: Path, holder: Holder) -> str:
-    text = f"run {path.stem} is being written by {holder}; one process writes a run"
+    text = f"run {short_id(path.stem)} is being written by {holder}; one process writes a run"
     if holder.here or not (holder.exclusive or holder.pid is None):
         return text
     return f"{text}. If that one is no more, delete {path}"

@@ -6,6 +6,7 @@ when a task is performed again, which is the exception.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from ..events import (
 )
 from ..outcome import Address, Outcome, Usage
 from .ends import Ends
+from .ids import short_id
 from .read import RunFile
 
 __all__ = ["Answers", "Past", "Spent"]
@@ -89,7 +91,7 @@ class Past:
         self._file = file
         self._added: set[str] = set()
         self._closed: set[str] = set()  # collections
-        self._reopened: set[str] = set()
+        self._reopened: dict[str, float] = {}  # addresses, and up to which record ends at them hold no longer
         self._last_reopened = 0
         self._begins: list[tuple[float, float]] = []  # of each process: when, and the seconds of those before it
         self._by_task: dict[tuple[str, str | None], Spent] = {}
@@ -108,7 +110,9 @@ class Past:
             past = cls(file, Ends(own), failed=failed)
             past._read_story(past._read_skeleton())
             if not past._begins:
-                raise UserError(f"run {past.run_id} ended before it had begun: there is nothing to go on with")
+                raise UserError(
+                    f"run {short_id(past.run_id)} ended before it had begun: there is nothing to go on with"
+                )
             if not past.started.content:
                 past.forgotten = past._count_forgotten()
             opened.pop_all()
@@ -135,8 +139,7 @@ class Past:
                 if kind is not ToolEnded:
                     begun[address, attempt] = begun.get((address, attempt), 0) + (1 if kind is CallIntent else -1)
             elif kind is TaskReopened:
-                self._ends.forget(address)
-                self._reopened.add(address)
+                self._reopened[address] = number
                 self._last_reopened = number
             elif kind is CollectionClosed:
                 self._closed.add(address)
@@ -182,14 +185,19 @@ class Past:
             self.seconds += max(0.0, self._file.last_at() - first.at)
 
     def _count_forgotten(self) -> tuple[int, int]:
-        found = [ended.outcome.usage.calls for ended in self._ends if ended.outcome.ok and ended.asked is None]
+        kept = (ended for ended in self._ends if self.holds(str(ended.outcome.address)))
+        found = [ended.outcome.usage.calls for ended in kept if ended.outcome.ok and ended.asked is None]
         return len(found), sum(found)
 
     # --- tasks
 
+    def holds(self, address: str) -> bool:
+        """Whether it is recorded how a task has ended, and that was not taken back."""
+        return (self._ends.number(address) or 0) > self._reopened.get(address, 0)
+
     def recall(self, address: Address, asked: str | None) -> Outcome | None:
         """How a task that was asked just this has ended; None if it is to be performed."""
-        ended = None if asked is None else self._ends.find(str(address))
+        ended = self._ends.find(str(address)) if asked is not None and self.holds(str(address)) else None
         if ended is None or ended.asked != asked:
             return None
         outcome = ended.outcome
@@ -201,16 +209,19 @@ class Past:
 
     def ended_at(self, address: Address) -> int | None:
         """The number of the record that tells how a task ended, if anything was done anew after it; else None."""
+        if not self._last_reopened:
+            return None
         number = self._ends.number(str(address))
         return None if number is None or number > self._last_reopened else number
 
     def done_anew_at(self, address: Address) -> int:
         """The number of the record that tells how a task ended that was done anew; 0 for all others."""
-        return self._ends.number(str(address)) or 0 if str(address) in self._reopened else 0
+        name = str(address)
+        return self._ends.number(name) or 0 if name in self._reopened and self.holds(name) else 0
 
     def is_damaged(self, address: Address) -> bool:
         """Whether a task is to be performed again because the record of its end cannot be read."""
-        return self._ends.is_damaged(str(address))
+        return self.holds(str(address)) and self._ends.is_damaged(str(address))
 
     def ended_so(self, outcome: Outcome, *, asked: str | None) -> bool:
         """Whether a task that was performed again has come to just what it came to before."""
@@ -225,7 +236,7 @@ class Past:
 
     def has_ended(self, address: str, outcome: Outcome) -> bool:
         """Whether it is recorded that a task which was not performed has ended like this."""
-        before = self._ends.find(address) if _is_consequence(outcome) else None
+        before = self._ends.find(address) if _is_consequence(outcome) and self.holds(address) else None
         return before is not None and before.outcome.state == outcome.state
 
     def knows(self, event: Event) -> bool:
@@ -239,9 +250,9 @@ class Past:
         return False
 
     def reopen(self, address: str, at: float) -> TaskReopened | None:
-        """A task is performed again: what takes back its earlier end, if there was one."""
-        before = self._ends.find(address)
-        self._ends.forget(address)
+        """How a task has ended holds no longer: what takes that back, if it has."""
+        before = self._ends.find(address) if self.holds(address) else None
+        self._reopened[address] = math.inf
         return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
 
     def asked_under(self, address: str) -> Sequence[str]:

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..events import EVENT_TYPES, Event
 from .encode import KIND_NUMBERS, body_of, decode, kind_name
 from .format import open_to_read, readable
+from .ids import short_id
 from .lock import lock_holder, lock_path
 from .parts import read_parts
 from .tally import TALLY_COLUMNS, Tally
@@ -52,8 +53,8 @@ class RunFile:
         holder = lock_holder(lock_path(path))
         if holder is not None and holder.locks_out:
             raise UserError(
-                f"run {path.stem} is being written by {holder}, on a network file system, where nobody else can read "
-                "it meanwhile; `agentmesh runs` shows how far it is"
+                f"run {short_id(path.stem)} is being written by {holder}, on a network file system, where nobody else "
+                "can read it meanwhile; `agentmesh runs` shows how far it is"
             )
         return cls(path, open_to_read(path))
 

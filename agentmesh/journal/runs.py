@@ -157,6 +157,6 @@ def _candidates(files: Sequence[Path]) -> str:
     for path in files[:_SHOWN_CANDIDATES]:
         began = run_time(path.stem)
         when = "" if began is None else f" of {datetime.fromtimestamp(began).astimezone():%Y-%m-%d %H:%M}"
-        shown.append(path.stem + when)
+        shown.append(short_of(path) + when)
     more = len(files) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

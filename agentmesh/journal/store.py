@@ -16,6 +16,7 @@ from ..clock import wall
 from ..errors import UserError
 from .encode import Row, compress
 from .format import RUNS_FOLDER, check_there, check_version, connect, make_tables, migrate
+from .ids import short_id
 from .lock import lock_path, release_lock, take_lock
 from .parts import add_parts
 from .place import file_system, is_network
@@ -96,11 +97,11 @@ class Store:
         missing, no run's, damaged, of a newer version, being written (and says by whom), or cannot be written.
         """
         check_there(path)
-        alone = is_network(probe(path.parent))
+        run, alone = short_id(path.stem), is_network(probe(path.parent))
         try:
             lock = take_lock(lock_path(path), exclusive=alone)
         except OSError as error:
-            raise UserError(f"run {path.stem} cannot be gone on with: {lock_path(path)}: {error.strerror}") from error
+            raise UserError(f"run {run} cannot be gone on with: {lock_path(path)}: {error.strerror}") from error
         connection = None
         try:
             connection = _connect(path)
@@ -114,7 +115,7 @@ class Store:
             if isinstance(error, UserError):
                 raise
             advice = "; `agentmesh export` saves what is intact" if "malformed" in str(error) else ""
-            raise UserError(f"run {path.stem} cannot be gone on with: {path}: {error}{advice}") from error
+            raise UserError(f"run {run} cannot be gone on with: {path}: {error}{advice}") from error
         return cls(path, connection, lock, alone=alone)
 
     def write(self, rows: Sequence[Row], *, run: tuple[str, Tally] | None = None) -> int:

@@ -77,17 +77,16 @@ def describe_function(function: Callable[..., Any] | None) -> str:
 
 
 def _data(value: Any) -> Any:
-    if type(value) in (str, int):  # most data is, and the questions below take longer
+    kind = type(value)
+    if kind is str or kind is int:  # most data is, and to ask whether it is a mapping takes longer
         return value
-    if type(value) is dict:
-        return {str(name): _data(one) for name, one in value.items()}
-    if isinstance(value, Handle):
-        assert isinstance(value, Task)
-        return {"task": str(value.address)}
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {str(name): _data(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_data(one) for one in value]
+    if isinstance(value, Handle):
+        assert isinstance(value, Task)
+        return {"task": str(value.address)}
     return plain(value)
 
 

@@ -57,11 +57,10 @@ def dependencies(call: Call[Any]) -> tuple[list[Task[Any]], list[list[Task[Any]]
     single: list[Task[Any]] = []
     collections: list[list[Task[Any]]] = []
     for value in (*call.args, *call.data.values()):
-        found = cast("list[Task[Any]]", handles_in(value))
         if isinstance(value, Handle):
-            single += found
-        elif found:
-            collections.append(found)
+            single.append(cast("Task[Any]", value))
+        elif found := handles_in(value):
+            collections.append(cast("list[Task[Any]]", found))
     return single, collections
 
 

@@ -17,7 +17,7 @@ from ..clock import in_thread, wall
 from ..errors import CallFailed, ErrorInfo, UserError
 from ..events import CallIntent, Notice, RunResumed, RunStarted, ToolEnded
 from ..flow.graph import Collection, Node, Require, stand_recalled
-from ..journal import Holder, Journal, NullJournal, list_runs, new_run_id, next_run_id, short_id
+from ..journal import Holder, Journal, NullJournal, RunSummary, list_runs, new_run_id, next_run_id, short_id
 from ..journal.past import Answers, Past, Spent
 from ..marked_yaml import changed_parts
 from ..messages import Request, ToolCall
@@ -26,7 +26,17 @@ from ..outcome import Address, Outcome
 if TYPE_CHECKING:
     from .run import Run
 
-__all__ = ["Begun", "OnUncertain", "Recall", "Resume", "begin", "find_unfinished", "open_again", "tell_begun"]
+__all__ = [
+    "Begun",
+    "OnUncertain",
+    "Recall",
+    "Resume",
+    "begin",
+    "find_newest",
+    "find_unfinished",
+    "open_again",
+    "tell_begun",
+]
 
 OnUncertain = Literal["resend", "fail"] | Callable[[Sequence[CallIntent]], Literal["resend", "fail"]]
 """What becomes of calls that were in flight when a process ended: they may have been paid. A function is asked, in a
@@ -51,16 +61,22 @@ def find_unfinished(folder: Path, *, name: str, identity: str | None = None) -> 
 
     Blocks. Raises UserError where such a run is being written by another process.
     """
-    for run in list_runs(folder):
-        if run.name != name or (identity is not None and run.identity != identity):
-            continue
-        if run.status == "running":
-            raise UserError(
-                f"run {short_id(run.id)} of the same name and inputs is being written by {run.holder}: wait for it, or "
-                "start another one"
-            )
-        return run.path if run.is_unfinished else None
-    return None
+    newest = find_newest(folder, name=name, identity=identity)
+    return None if newest is None or not newest.is_unfinished else newest.path
+
+
+def find_newest(folder: Path, *, name: str, identity: str | None = None) -> RunSummary | None:
+    """The newest run of that name (and identity). Blocks. Raises UserError where another process is writing it."""
+    newest = next(
+        (run for run in list_runs(folder) if run.name == name and identity in (None, run.identity)),
+        None,
+    )
+    if newest is not None and newest.status == "running":
+        raise UserError(
+            f"run {short_id(newest.id)} of the same name and inputs is being written by {newest.holder}: wait for it, "
+            "or start another one"
+        )
+    return newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +210,7 @@ class Recall:
                 self._tell(f"the record of how {address} ended is damaged: it is performed again")
             return None
         value = outcome.value
-        if outcome.ok and revive is not None:
+        if revive is not None and outcome.ok:
             try:
                 value = revive(value)
             except ValueError:  # the type has changed since: it is performed again

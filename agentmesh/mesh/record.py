@@ -13,7 +13,7 @@ from ..events import CallEnded, CallIntent, CallSpared, Event, Notice, TaskAdded
 from ..flow.graph import Node
 from ..journal import Journal, NullJournal
 from ..journal.past import Past
-from ..outcome import Address, Outcome, Usage
+from ..outcome import Address, Outcome, State, Usage
 
 __all__ = ["Cost", "Record"]
 
@@ -98,24 +98,43 @@ class Record:
             return
         event = TaskAdded(
             at=wall(), task=address.task, key=address.key, sample=address.sample, lane=lane,
-            needs=tuple([str(need.address) for need in needs]),
+            needs=tuple([str(need.address) for need in needs]) if needs else (),
         )  # fmt: skip
         if not known:
             self._last = self.journal.append(event)
         self._tell(event)
 
     def end(self, outcome: Outcome, *, address: str, asked: str | None, recalled: bool) -> None:
-        """Take the end of a task: performed, or `recalled` from an earlier process."""
-        known = recalled or (self._past is not None and self._past.has_ended(address, outcome))
+        """Take the end of a task: performed, or `recalled` from an earlier process, as which it has ended anew, too."""
+        past = self._past
+        known = past is not None and (past.holds(address) if recalled else past.has_ended(address, outcome))
         if known and not self._watchers:
             self._count(outcome)
             return
         event = TaskEnded(at=wall(), outcome=outcome, asked=asked)
         if not known:
-            if self._past is not None and (reopened := self._past.reopen(address, event.at)) is not None:
-                self._last = self.journal.append(reopened)
+            self._reopen(address)
             self._last = self.journal.append(event)
         self._tell(event)
+
+    def done_anew(self, node: Node) -> None:
+        """How this task ended before holds no longer, nor how those did that read it: who looks at the run sees that.
+
+        What depends on these may still stand, as they may come to the same, unless they had not succeeded.
+        """
+        self._reopen(str(node.address))
+        above = [node]
+        while above:
+            readers = above.pop().readers
+            above += [one for one in readers if self._reopen(str(one.address)) not in (None, "done")]
+
+    def _reopen(self, address: str) -> State | None:
+        """Take back how a task ended in an earlier process, and say how that was; None if nothing held."""
+        reopened = None if self._past is None else self._past.reopen(address, wall())
+        if reopened is None:
+            return None
+        self._last = self.journal.append(reopened)
+        return reopened.state
 
     def tell_once(self, text: str) -> None:
         """Say something that a person should read once, however often it comes up."""

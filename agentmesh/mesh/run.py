@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -188,10 +187,10 @@ class Run:
         self._priced.add(key)
 
     def _check_own(self, *groups: Iterable[Task[Any]]) -> None:
-        for handle in chain.from_iterable(groups):
-            if handle._run is not self:
-                message = f"{handle!r} is a task of another run: await it, and give its value"
-                raise UserError(message)
+        for group in groups:
+            for handle in group:
+                if handle._run is not self:
+                    raise UserError(f"{handle!r} is a task of another run: await it, and give its value")
 
     def add(
         self, work: Work, *, address: Address, lane: str = "", priority: float = 0.0, path: float = 0.0,
@@ -261,12 +260,10 @@ class Run:
 
     async def _perform(self, node: Node) -> Outcome | None:
         outcome = await perform(self, node)
-        if (
-            outcome is not None
-            and self.past is not None
-            and self.past.ended_so(outcome, asked=self._asked(node, outcome))
-        ):
-            node.recalled = True  # what depends on it need not be performed again
+        if outcome is not None and self.past is not None:
+            node.recalled = self.past.ended_so(outcome, asked=self._asked(node, outcome))
+            if not node.recalled:  # else what depends on it need not be performed again
+                self.record.done_anew(node)
         return outcome
 
     def _on_ended(self, node: Node) -> None:

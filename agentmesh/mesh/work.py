@@ -79,6 +79,13 @@ class Work:
     revive: Callable[[Any], Any] | None = None
     joins: Callable[[], bool] | None = None
 
+    def of_item(self, perform: Perform, *, item: Any, asked: str | None) -> Work:
+        """The work of one item on these terms: `dataclasses.replace` would take four times as long."""
+        return Work(
+            perform, self.is_call, item, self.agent, self.weight, self.retry, self.timeout, self.attempt_timeout,
+            self.budgets, self.on_failure, asked, self.revive, self.joins,
+        )  # fmt: skip
+
     def with_on_failure(self, on_failure: OnFailure) -> Work:
         """The same work, whose failure leads to something else."""
         return replace(self, on_failure=on_failure)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..client.known import Found
 from ..errors import CallFailed, ErrorInfo
-from ..journal import RunFile
+from ..journal import RunFile, short_of
 from ..messages import Request
 from .recording import calls_of
 from .replay import Key, Recorded, Recordings, collect, conversation, load_recordings
@@ -47,7 +47,7 @@ class Replayed:
         """What a run's file has. Raises UserError."""
         with RunFile.open(path) as file:
             rows = ((f"{path}: call {row['call']}", row) for row in calls_of(file))
-            return cls(collect([(path, rows)]), f"run {file.run_id}")
+            return cls(collect([(path, rows)]), f"run {short_of(path)}")
 
     async def find(self, key: str, request: Request, *, address: str) -> Found:
         """The recorded reply. Raises CallFailed where there is none, and says how near the nearest one is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..mesh.contest import Matches, contest_work
 from ..mesh.perform import answer, call_python
 from ..mesh.run import PYTHON_LANE, UNDECIDED_LANE, Run
 from ..mesh.work import FAIL, Job, OnFailure, Perform, SkipTask, Work
+from ..outcome import Outcome
 from ..ranking import Stop
 from ..references import TemplateProblem
 from .asked import Asked, reviver
@@ -21,7 +22,7 @@ from .plan import AgentPlan, Limits, RankPlan, TaskPlan, Text, Workflow
 from .spec import BudgetSpec
 from .views import CollectionView, Item, Scoped
 
-__all__ = ["Works", "budget_of"]
+__all__ = ["Works", "budget_name", "budget_of", "ended_budgets"]
 
 Scope = Callable[[Scoped | None], dict[str, Any]]
 WaitFor = Callable[[TaskPlan], Awaitable[None]]
@@ -63,7 +64,7 @@ class Works:
             )  # fmt: skip
         about = item.about
         asked = self._asked.of(plan, item) if self._run.is_kept else None
-        return replace(terms, perform=perform, item=None if isinstance(about, Item) else about, asked=asked)
+        return terms.of_item(perform, item=None if isinstance(about, Item) else about, asked=asked)
 
     def _perform(self, plan: TaskPlan, item: Scoped) -> Perform:
         match plan.kind:
@@ -229,10 +230,27 @@ class Works:
 
     def _budget(self, level: str, name: str, *, spec: BudgetSpec | None) -> Budget | None:
         if (level, name) not in self._budgets:
-            budget = self._budgets[level, name] = budget_of(spec, name=f"budget of {level} {name}")
+            budget = self._budgets[level, name] = budget_of(spec, name=budget_name(level, name))
             if budget is not None:
                 self._run.carrying.note(budget, **{level: name})
         return self._budgets[level, name]
+
+
+def budget_name(level: str, name: str) -> str:
+    """How the messages of an agent's or a task's budget call it."""
+    return f"budget of {level} {name}"
+
+
+def ended_budgets(workflow: Workflow, failures: Iterable[Outcome]) -> Sequence[str]:
+    """The fields in the workflow's file (`agents.critic.budget`) of the budgets that were too small for these."""
+    said = [one.error.message for one in failures if one.error is not None and one.error.kind == "budget"]
+    levels = [("agent", workflow.agents), ("task", workflow.tasks)]
+    return [
+        f"{level}s.{name}.budget"
+        for level, plans in levels
+        for name in plans
+        if any(f"the {budget_name(level, name)} of " in message for message in said)
+    ]
 
 
 def budget_of(spec: BudgetSpec | None, *, name: str) -> Budget | None:

@@ -17,7 +17,7 @@ from agentmesh.errors import UserError
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_an_admission_is_timed(scenario: Scenario) -> None:
     parts = measure(scenario, waiting=50, admissions=20, rounds=1)
-    assert all(1e-7 < seconds < 0.05 for seconds in (parts.enqueue, parts.admit, parts.settle))
+    assert all(seconds > 1e-7 for seconds in (parts.enqueue, parts.admit, parts.settle))
     assert parts.sum == parts.enqueue + parts.admit + parts.settle
 
 

@@ -20,6 +20,7 @@ from batch_provider import Command, read_rows
 
 from agentmesh.app import batch_run
 from agentmesh.app.batch import resume_batch
+from agentmesh.app.cli import main
 from agentmesh.app.settings import Options
 from agentmesh.errors import UserError
 from agentmesh.events import CallEnded, CallIntent, RunResumed
@@ -34,8 +35,6 @@ class Kept(Command):
     """The command with a journal in its folder."""
 
     def __call__(self, *options: object, model: str | None = "acme/fast", source: object = None) -> int:
-        from agentmesh.app.cli import main
-
         named = [] if model is None else ["--model", model]
         rest = ["-o", self.out, "--provider-file", self.providers, "--journal", self.journal, *named, *options]
         return main([str(one) for one in ("batch", source or self.lines, *rest)])
@@ -167,6 +166,20 @@ def test_failed_lines_are_asked_again(batch: Kept, capsys: pytest.CaptureFixture
     assert "is finished, and none of them has failed" in capsys.readouterr().err
 
 
+def test_asking_anew_what_has_failed_in_part_is_told(batch: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    batch.ask(*PROMPTS, {"id": "down", "prompt": "?", "model": "acme/down"})
+    assert batch() == 1
+    (run,) = list_runs(batch.journal)
+    name, told = short_id(run.id), f"run {short_id(run.id)} asked the same and is finished, with 1 failure"
+    capsys.readouterr()
+    assert batch("--overwrite", "--display", "plain") == 1
+    assert f"{told}; this one begins anew and asks everything again: `agentmesh resume {name} --failed` goes" in (
+        capsys.readouterr().err
+    )
+    assert batch("--overwrite", "--fresh", "--display", "plain") == 1
+    assert "asked the same" not in capsys.readouterr().err
+
+
 def test_after_a_budget_the_rest_is_asked(batch: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     batch.ask(*PROMPTS)
     assert batch("--budget", "calls=5") == 3
@@ -203,10 +216,16 @@ def test_standard_input_is_to_be_piped_again(
     text = "".join(json.dumps(line) + "\n" for line in PROMPTS).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert batch("--budget", "calls=5", source="-") == 3
+    told = next(line for line in capsys.readouterr().err.splitlines() if line.startswith(" next"))
+    command = f"... | agentmesh batch - --model acme/fast --provider-file {batch.providers} -o {batch.out}"
+    assert told.split(maxsplit=1)[1].startswith(f"{command} --budget calls=")
     (run,) = list_runs(batch.journal)
     options = Options(provider_file=(batch.providers,), journal=batch.journal, display="none")
-    with pytest.raises(UserError, match="pipe the same lines again into `agentmesh batch - -o "):
+    with pytest.raises(UserError, match="pipe the same lines again") as refused:
         resume_batch(run.path, failed=False, on_uncertain="resend", budget=None, options=options)
+    assert f"as in `{command}`" in str(refused.value)
+    assert main(["show", "last", "--journal", str(batch.journal)]) == 0
+    assert f"`{command}`, with the same lines through the pipe, goes on with it" in capsys.readouterr().out
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert batch("--budget", "calls=50", source="-") == 0
     assert set(batch.calls().values()) == {1}
@@ -229,11 +248,11 @@ def test_what_cannot_be_gone_on_with_is_told(
 
 
 class Process:
-    """`agentmesh batch` as a process of its own, against replies that take a while."""
+    """`agentmesh batch` as a process of its own, against replies slow enough for it to be killed in between."""
 
     def __init__(self, batch: Kept) -> None:
         provider = batch.providers / "acme.yaml"
-        text = "models:\n  steady: {simulate: {latency: {first_token: 0.15}}, limits: {in_flight: 40}}"
+        text = "models:\n  steady: {simulate: {latency: {first_token: 0.3}}, limits: {in_flight: 20}}"
         provider.write_text(provider.read_text().replace("models:", text))
         self.batch = batch
         self.partial = batch.out.with_name("out.jsonl.partial")
@@ -268,11 +287,11 @@ class Process:
 
 
 def test_killed_twice_nothing_is_lost_and_only_what_is_announced_is_asked_twice(batch: Kept) -> None:
-    batch.ask(*({"id": number, "prompt": f"Question {number}?"} for number in range(300)))
+    batch.ask(*({"id": number, "prompt": f"Question {number}?"} for number in range(240)))
     process = Process(batch)
     try:
         process.kill_at(60)
-        process.kill_at(180)
+        process.kill_at(120)
         (run,) = list_runs(batch.journal)
         told = process.end()
         assert f"going on with run {run.id[-4:]}" in told
@@ -284,10 +303,10 @@ def test_killed_twice_nothing_is_lost_and_only_what_is_announced_is_asked_twice(
         uncertain = [event.address for event in ended if event.uncertain]
         twice = {line for line, calls in batch.calls().items() if calls > 1}
         assert len(resumed) == 2
-        assert 0 < len(uncertain) == sum(event.uncertain for event in resumed) <= 80
+        assert 0 < len(uncertain) == sum(event.uncertain for event in resumed) <= 40
         assert twice <= set(uncertain)
-        assert batch.calls().total() == 300 + len(uncertain) == run.calls
-        assert f"{300 + len(uncertain)} calls" in told
+        assert batch.calls().total() == 240 + len(uncertain) == run.calls
+        assert f"{240 + len(uncertain)} calls" in told
         assert f"{len(uncertain)} may have been paid without an answer" in told
         assert sum(row["usage"]["calls"] for row in rows) <= run.calls
         assert batch.files == {"out.jsonl"}
@@ -300,7 +319,7 @@ def test_killed_twice_nothing_is_lost_and_only_what_is_announced_is_asked_twice(
 
 
 def test_what_was_in_flight_can_fail_instead(batch: Kept) -> None:
-    batch.ask(*({"id": number, "prompt": f"Question {number}?"} for number in range(60)))
+    batch.ask(*({"id": number, "prompt": f"Question {number}?"} for number in range(120)))
     process = Process(batch)
     process.kill_at(10)
     told = process.start("--on-uncertain", "ask").communicate(timeout=60)[1]
@@ -311,7 +330,7 @@ def test_what_was_in_flight_can_fail_instead(batch: Kept) -> None:
     told = process.start("--on-uncertain", "fail").communicate(timeout=60)[1]
     assert process.running.returncode == 1, told
     failed = [row for row in batch.rows if not row["ok"]]
-    assert 0 < len(failed) <= 40
+    assert 0 < len(failed) <= 20
     assert {row["error"]["message"] for row in failed} == {
         "it was in flight when the last process ended, may have been paid, and is not sent again"
     }

@@ -42,8 +42,8 @@ def test_starts_are_timed_in_turns_with_bytecode(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     script = tmp_path / "script.py"
     script.write_text(f"import sys; open({str(tmp_path / 'log')!r}, 'a').write(f'{{sys.dont_write_bytecode}} ')")
-    quick, slow = seconds_to_run([str(script)], ["-c", "sum(range(10**7))"])
-    assert 0.0 < quick < slow
+    script_s, bare_s = seconds_to_run([str(script)], ["-c", "pass"])
+    assert min(script_s, bare_s) > 0.0
     assert (tmp_path / "log").read_text() == "False False "  # one run makes the bytecode, one is timed
 
 

@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from agentmesh.app.looking import explain_damage
 from agentmesh.app.runs import runs_command
 from agentmesh.app.show import show_command
 from agentmesh.clock import in_thread
@@ -30,7 +31,7 @@ from agentmesh.events import (
     TaskStarted,
     ToolEnded,
 )
-from agentmesh.journal import Journal
+from agentmesh.journal import Journal, RunFile
 from agentmesh.messages import Message, Reply, Request, ToolCall
 from agentmesh.outcome import Outcome, Usage
 
@@ -226,10 +227,24 @@ def test_what_is_not_there_has_one_clear_message_and_exit_code_2() -> None:
     assert (
         run("show", "zzzz", code=2) == "there is no run 'zzzz' in .agentmesh; `agentmesh runs` lists those there are\n"
     )
-    assert run("show", "last", "reviw/17", code=2) == f"run {RUN} has no task 'reviw'; did you mean 'review'?\n"
+    assert run("show", "last", "reviw/17", code=2) == f"run {RUN[-4:]} has no task 'reviw'; did you mean 'review'?\n"
     assert "nothing happened at 'review/99'" in run("show", "last", "review/99", code=2)
     Path(f".agentmesh/runs/{RUN}.db").write_bytes(b"nothing" * 2000)
     assert "cannot be read as a run: file is not a database" in run("show", "last", code=2)
+
+
+def test_one_is_not_several(capsys: pytest.CaptureFixture[str]) -> None:
+    reply = Reply("a draft", "stop")
+    one = call(1, "draft/17", (Message("user", "?"),), reply, usage=Usage(1, input_tokens=1, output_tokens=1))
+    write_run(RUN, [hypotheses()[0], *one])
+    assert "1 call, 1 token in, 1 token out" in run("show")
+    with RunFile.open(Path(f".agentmesh/runs/{RUN}.db")) as file:
+        file.unreadable[3] = "broken"
+        explain_damage(file)
+        assert capsys.readouterr().err == "1 damaged record was left out; record 3: broken\n"
+        file.unreadable[4] = "broken"
+        explain_damage(file)
+        assert capsys.readouterr().err == "2 damaged records were left out; record 3: broken\n"
 
 
 def test_a_resumed_run_says_how_many_processes_it_had_and_what_they_left() -> None:

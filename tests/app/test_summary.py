@@ -58,6 +58,18 @@ def test_a_quiet_end() -> None:
     ]
 
 
+def test_a_budget_of_the_file_is_to_be_raised_before_what_failed_is_tried_again() -> None:
+    error = ErrorInfo("budget", "the budget of agent w of 2 calls has 0 left, and the next call could need 1")
+    failures = [Outcome("a", "2", state="failed", error=error)]
+    raised = ["agents.w.budget in f.yaml"]
+    summary = Summary(run=RUN, workflow="w", status="partial", seconds=3, failures=failures, raise_first=raised)
+    assert [line.strip() for line in summary_lines(summary)[-3:]] == [
+        "next       agentmesh show a3f9",
+        "raise agents.w.budget in f.yaml, else it fails alike; then",
+        "agentmesh resume a3f9 --failed",
+    ]
+
+
 def test_a_stop_says_why_and_what_is_left() -> None:
     reason = "the budget of $2.00 is spent"
     summary = Summary(run=RUN, workflow="w", status="stopped", seconds=3, reason=reason, unfinished=12)

@@ -86,7 +86,7 @@ def test_rm_asks_on_a_terminal_only(capsys: pytest.CaptureFixture[str], monkeypa
 def test_rm_of_several_deletes_none_if_one_is_running(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("r1aaaa", age=0)
     assert main(["rm", "aaaa", "live", "--yes"]) == 2
-    assert f"run r9live is being written by process {os.getpid()} on" in capsys.readouterr().err
+    assert f"run live is being written by process {os.getpid()} on" in capsys.readouterr().err
     assert "r1aaaa.db" in there()
     assert running.exists()
 

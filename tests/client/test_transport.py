@@ -30,7 +30,8 @@ Handler = Callable[[anyio.abc.SocketStream], Awaitable[None]]
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 STALL_S = 0.15
 PATIENT = Timeouts(connect=5.0, first_byte=5.0, between_bytes=5.0, whole=20.0)
-NO_BYTE = Timeouts(first_byte=STALL_S)
+LATE_S = 3.0  # for what has to get somewhere before, on a loaded machine too
+NO_BYTE = Timeouts(first_byte=LATE_S)
 NO_NEXT = Timeouts(between_bytes=STALL_S)
 
 
@@ -301,45 +302,59 @@ async def test_a_broken_answer_may_have_been_paid_for(handler: Handler, words: s
     assert "hidden" not in str(raised.value)
 
 
+STALLS: list[tuple[Handler, Timeouts, str]] = [
+    (says(then=stall), NO_BYTE, "no answer after"),
+    (says(b"HTTP/1.1 200", then=stall), NO_BYTE, "no answer after"),
+    (says(LONG, then=stall), NO_BYTE, "a 200 that did not end after"),
+    (says(LONG, b"{", then=stall), NO_NEXT, "a 200 that did not end after"),
+    (says(CHUNKED, then=drip), Timeouts(whole=LATE_S), "a 200 that did not end after"),
+]
+
+
 @both
-@pytest.mark.parametrize(
-    ("handler", "timeouts", "words"),
-    [
-        pytest.param(says(then=stall), NO_BYTE, "no answer after 0", id="stalls before headers"),
-        pytest.param(says(b"HTTP/1.1 200", then=stall), NO_BYTE, "no answer after 0", id="stalls within headers"),
-        pytest.param(says(LONG, then=stall), NO_BYTE, "a 200 that did not end after 0", id="stalls after headers"),
-        pytest.param(says(LONG, b"{", then=stall), NO_NEXT, "a 200 that did not end after 0", id="stalls mid-body"),
-        pytest.param(
-            says(CHUNKED, then=drip), Timeouts(whole=2 * STALL_S), "a 200 that did not end after 0", id="never ends"
-        ),
-    ],
-)
-async def test_a_stall_ends_at_its_timeout(handler: Handler, timeouts: Timeouts, words: str) -> None:
-    async with serving(handler) as url:
-        with pytest.raises(TransportFailed, match=words) as raised, anyio.fail_after(5.0):
-            await post(url, timeouts)
-    assert (raised.value.sent, raised.value.timeout) == (True, True)
+async def test_a_stall_ends_at_its_timeout() -> None:
+    """Before the headers, within them, after them, within the body; or the body never ends."""
+
+    async def ask(handler: Handler, timeouts: Timeouts, words: str) -> None:
+        async with serving(handler) as url:
+            with pytest.raises(TransportFailed, match=words) as raised, anyio.fail_after(20.0):
+                await post(url, timeouts)
+        assert (raised.value.sent, raised.value.timeout) == (True, True)
+
+    async with anyio.create_task_group() as group:  # all at once: each waits for its timeout
+        for each in STALLS:
+            group.start_soon(ask, *each)
 
 
 @both
 async def test_a_chunk_of_no_size_is_told_or_ends_as_a_stall() -> None:
     async with serving(says(CHUNKED, b"zz\r\nhello\r\n")) as url:
         with pytest.raises(TransportFailed, match="a 200 that did not end") as raised:
-            await post(url, Timeouts(first_byte=4 * STALL_S, between_bytes=STALL_S))
+            await post(url, Timeouts(first_byte=LATE_S, between_bytes=STALL_S))
     assert raised.value.sent
 
 
-@both
-async def test_drips_within_the_time_between_bytes_go_on() -> None:
-    async def slowly(stream: anyio.abc.SocketStream) -> None:
-        with anyio.move_on_after(4 * STALL_S):
-            await drip(stream)
-        await stream.send(b"0\r\n\r\n")
+class Dripping(httpx.AsyncBaseTransport):
+    """Answers at once, with a body of eight bytes that come 50 s apart."""
 
-    async with serving(says(CHUNKED, then=slowly)) as url:
-        answer = await post(url, Timeouts(between_bytes=3 * STALL_S))
-    assert answer.body.strip() == b""
-    assert len(answer.body) > 3
+    class Body(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for _ in range(8):
+                yield b" "
+                await anyio.sleep(50.0)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=self.Body())
+
+
+@both
+@pytest.mark.virtual_time
+async def test_drips_within_the_time_between_bytes_go_on() -> None:
+    transport = Transport(Dripping())
+    answer = await transport.post(httpx.URL("http://x/"), b"", headers=[], timeouts=Timeouts(between_bytes=60.0))
+    assert answer.body == b" " * 8
+    with pytest.raises(TransportFailed, match=r"did not end after 40\.0 s"):
+        await transport.post(httpx.URL("http://x/"), b"", headers=[], timeouts=Timeouts(between_bytes=40.0))
 
 
 @both

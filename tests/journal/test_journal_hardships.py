@@ -53,7 +53,11 @@ async def test_a_run_that_filled_the_disk_is_read_and_gone_on_with_when_there_is
                 written = number
     except* UserError as caught:
         said = {str(error) for error in caught.exceptions}
-    assert said == {f"the journal {journal.path} cannot be written: database or disk is full; 1 record is not in it"}
+    (message,) = said
+    assert message == (
+        f"the journal {journal.path} cannot be written: database or disk is full; 1 record is not in it: make room, "
+        "then `agentmesh resume r1` goes on"
+    )
     await journal.aclose("stopped")
     assert written > 20
     assert [run.status for run in list_runs(small_disk / "j")] == ["interrupted"]

@@ -107,7 +107,7 @@ def test_runs_are_found_by_end_beginning_last_and_file(tmp_path: Path) -> None:
     assert find_run(tmp_path, "last") == paths[2]
     assert find_run(tmp_path, ids[0]) == paths[0]
     assert find_run(tmp_path / "elsewhere", str(paths[0])) == paths[0]
-    with pytest.raises(UserError, match="'a3f9' fits 2 runs: 02cccca3f9, 01aaaaa3f9"):
+    with pytest.raises(UserError, match="'a3f9' fits 2 runs: ca3f9, aa3f9"):
         find_run(tmp_path, "a3f9")
     for unknown in ("zzzz", "", "%", "../runs/01aaaaa3f9"):
         with pytest.raises(UserError, match="there is no run"):
@@ -119,7 +119,7 @@ def test_runs_are_found_by_end_beginning_last_and_file(tmp_path: Path) -> None:
 def test_candidates_tell_when_they_began(tmp_path: Path) -> None:
     for now in (1_700_000_000.0, 1_700_000_001.0):
         write_run(tmp_path, new_run_id(now), [])
-    with pytest.raises(UserError, match=r"fits 2 runs: \w{26} of 2023-11-1\d \d\d:\d\d, \w{26} of"):
+    with pytest.raises(UserError, match=r"fits 2 runs: \w{4,5} of 2023-11-1\d \d\d:\d\d, \w{4,5} of"):
         find_run(tmp_path, "01h")
 
 

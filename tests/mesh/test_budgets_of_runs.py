@@ -73,7 +73,7 @@ async def test_the_budget_of_an_agent_or_a_task_fails_what_does_not_fit_and_the_
     assert sorted(outcome.state for outcome in outcomes[3:5]) == ["done", "failed"]
     assert outcomes[5].ok
     assert sorted(str(outcome.error) for outcome in run.failures) == [
-        "budget: the budget of 1 calls has 0 left, and the next call could need 1",
+        "budget: the budget of 1 call has 0 left, and the next call could need 1",
         "budget: the budget of frugal of 2 calls has 0 left, and the next call could need 1",
     ]
     assert run.status == "partial"

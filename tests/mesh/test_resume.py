@@ -221,6 +221,8 @@ async def test_what_was_done_anew_before_a_kill_is_heard_of_by_what_depends_on_i
     assert len(first.asked) == 3  # a and b have ended
     second = await go(tmp_path, lambda run: build(run, "Be strict."), judged, after=1.5, killed=True)
     assert second.asked[0] == "A"  # and what was done anew is on disk, not so what depends on it
+    (shown,) = list_runs(tmp_path / "journal")
+    assert (shown.added, shown.done) == (3, 1)  # b holds no longer
     third = await go(tmp_path, lambda run: build(run, "Be strict."), judged)
     assert len(third.asked) == 2
     assert "A" not in third.asked
@@ -229,14 +231,48 @@ async def test_what_was_done_anew_before_a_kill_is_heard_of_by_what_depends_on_i
     assert (fourth.asked, values(fourth)) == ([], values(third))
 
 
+async def test_what_was_taken_back_and_comes_to_the_same_is_not_done_once_more_nor_what_depends_on_it(
+    tmp_path: Path,
+) -> None:
+    def build(run: Run, instructions: str) -> list[Task[Any]]:
+        critic = am.Agent[str]("critic", model="scripted/m", instructions=instructions)
+        a = run.start(critic.on("A"), name="a")
+        b = run.start(am.call(always_the_same, a), name="b")
+        return [a, b, run.start(am.call(counted, b), name="c"), run.start(writer.on("D"), after=b, name="d")]
+
+    def judged(body: dict[str, Any]) -> str:
+        return f"{'strict' if 'strict' in str(body) else 'kind'}: {said(body, 'user')[-1]}"
+
+    await go(tmp_path, lambda run: build(run, "Be kind."), judged, after=1.5)  # all but d have ended
+    assert performed == ["same", "counted"]
+    again = await go(tmp_path, lambda run: build(run, "Be strict."), judged)
+    assert again.asked == ["A", "D"]
+    assert performed == ["same", "counted", "same"]
+    (shown,) = list_runs(tmp_path / "journal")
+    assert (shown.status, shown.added, shown.done) == ("done", 4, 4)
+    assert [event.address[0] for event in events(tmp_path, TaskReopened)] == ["a", "b", "d"]  # d was cut short
+
+
 @pytest.mark.parametrize("killed", [False, True])
 async def test_what_was_skipped_for_a_failure_is_done_once_that_has_succeeded(tmp_path: Path, killed: bool) -> None:
     await go(tmp_path, chain, 400)
     second = await go(tmp_path, chain, resume=Resume(run_path(tmp_path), failed=True), after=1.5, killed=killed)
     assert second.asked == ["A", "B re: A"]
+    (shown,) = list_runs(tmp_path / "journal")
+    assert (shown.added, shown.done, shown.failed, shown.skipped) == (3, 1, 0, 0)
     third = await go(tmp_path, chain)
     assert third.asked == ["B re: A", "C re: B re: A"]
     assert values(third) == ["re: A", "re: B re: A", "re: C re: B re: A"]
+
+
+async def always_the_same(text: str) -> str:
+    performed.append("same")
+    return "same"
+
+
+async def counted(text: str) -> str:
+    performed.append("counted")
+    return text
 
 
 async def papers(text: str) -> Paper:

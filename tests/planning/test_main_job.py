@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -37,6 +40,13 @@ class Job:
     right: tuple[int, int]
     questions: int
     latency: str
+
+    def at(self, pace: float) -> Job:
+        """The same with so many times its limits."""
+        one, two = (
+            replace(side, limits={name: pace * value for name, value in side.limits.items()}) for side in self.sides
+        )
+        return replace(self, sides=(one, two))
 
 
 def published() -> Job:
@@ -84,6 +94,27 @@ def _tokens(recorded: Path) -> int:
     )
 
 
+class Pulse(threading.Thread):
+    """Notices when the machine stands still: it sleeps for 20 ms at a time, and adds up how much too late it wakes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._over = threading.Event()
+        self.began = monotonic()
+        self.lost = 0.0
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            before = monotonic()
+            time.sleep(0.02)
+            self.lost += max(0.0, monotonic() - before - 0.1)
+
+    def share(self) -> float:
+        """The part of the time that was lost."""
+        self._over.set()
+        return self.lost / (monotonic() - self.began)
+
+
 @contextlib.contextmanager
 def served(job: Job, folder: Path) -> Iterator[list[Serving]]:
     with serving(job.sides, folder, latency=job.latency) as both:
@@ -97,20 +128,23 @@ def provider_files(servers: Sequence[Serving]) -> list[object]:
 def well_used(job: Job, folder: Path, work: Callable[[list[Serving]], dict[str, Any]]) -> None:
     """Do the work, which returns what the lanes say of themselves: every lane is used up, hardly a call is refused.
 
-    Up to three times, if a machine that is busy with other things spoiled the first.
+    A machine that is slow or busy with other things is asked again, for less; one that stands still is let off.
     """
-    for last in (False, False, True):
-        with served(job, folder) as servers:
+    pulse = Pulse()
+    pulse.start()
+    for pace in (1.0, 1.0, 0.5, 0.25):
+        with served(job.at(pace), folder) as servers:
             lanes = work(servers)
             shares = {one.side.provider: one.used() for one in servers}
             refused = {one.side.provider: one.stats()["refused"] for one in servers}
             accepted = [one.stats()["accepted"] for one in servers]
         assert accepted == [job.questions] * 2  # nothing was asked twice
-        if last or (
-            all(max(used.values()) > ENOUGH for used in shares.values())
-            and max(refused.values()) <= max(1, job.questions // 100)
+        if all(max(used.values()) > ENOUGH for used in shares.values()) and max(refused.values()) <= max(
+            1, job.questions // 100
         ):
             break
+    if (lost := pulse.share()) > (1 - ENOUGH) / 2 and not all(max(used.values()) > ENOUGH for used in shares.values()):
+        pytest.skip(f"the machine stood still for {lost:.0%} of the time")
     assert all(max(used.values()) > ENOUGH for used in shares.values()), shares
     assert max(refused.values()) <= max(1, job.questions // 100), refused
     for provider, used in shares.items():

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from agentmesh.app.cli import main
+from agentmesh.app.going_on import began_as
+from agentmesh.journal import list_runs
 
 PROVIDER = """\
 provider: quick
@@ -133,6 +135,16 @@ def test_a_recorded_run_is_repeated_without_key_and_network(source: str, capsys:
     assert (code, again["usage"]["calls"], again["spared"]) == (0, 0, first["usage"]["calls"])
     assert again["outputs"] == first["outputs"]
     assert "answers replayed, no model was asked" in capsys.readouterr().err
+
+
+def test_the_last_run_is_replayed_by_its_id_and_never_a_replay_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    without_tournament()
+    assert run("--display", "none") == 0
+    assert run("--replay", "last", "--display", "none", "--budget", "tokens=1") == 0
+    assert run("--replay", "last", "--display", "none", "--fresh") == 0
+    newest, again, paid = list_runs(Path(".agentmesh"))
+    assert [run.calls for run in (newest, again, paid)] == [0, 0, 8]
+    assert [began_as(run.path).options.get("replay") for run in (newest, again, paid)] == [paid.id, paid.id, None]
 
 
 def test_what_was_not_recorded_fails_that_item_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,9 +38,11 @@ tasks:
 outputs: {summary: tasks.summary, lengths: tasks.length}
 """
 COUNT = """
-import os
+import os, signal
 
 def length(text: str) -> int:
+    if os.path.exists("deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if os.path.exists("broken") and len(text) % 2:
         raise ValueError("odd")
     with open("counted.txt", "a") as file:
@@ -67,23 +69,19 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[
     return code, json.loads(out) if out else {}, err
 
 
-def killed(*arguments: str, ended: int) -> None:
-    """Run a command in a process of its own, and kill it once so many tasks have ended."""
+def killed(*arguments: str) -> None:
+    """Run a command in a process of its own, which is killed when the first draft is there and others are in flight."""
+    Path("deadly").touch()
     command = [sys.executable, "-m", "agentmesh", *arguments, "--display", "none"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        deadline = time.monotonic() + 20
-        while process.poll() is None and time.monotonic() < deadline:
-            runs = list_runs(Path(".agentmesh"))
-            if runs and runs[0].done >= ended:
-                break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    Path("deadly").unlink()
 
 
 def test_the_same_command_goes_on_after_a_kill_and_gives_what_an_undisturbed_run_gives(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed("run", "chain.yaml", ended=5)
+    killed("run", "chain.yaml")
     (before,) = list_runs(Path(".agentmesh"))
     assert before.status == "interrupted"
     code, outputs, err = run("run", "chain.yaml", "--display", "plain", "-o", "out.json", capsys=capsys)
@@ -105,7 +103,7 @@ def test_what_was_in_the_place_of_its_result_when_a_run_began_is_replaced_by_the
 ) -> None:
     out = Path("out.json")
     out.write_text('{"run": "earlier"}')
-    killed("run", "chain.yaml", "-o", "out.json", ended=2)
+    killed("run", "chain.yaml", "-o", "out.json")
     written = out.stat().st_mtime
     os.utime(out, (written, written + 3600))  # as if another run had ended meanwhile
     code, _, err = run("run", "chain.yaml", "-o", "out.json", capsys=capsys)
@@ -137,10 +135,40 @@ def test_what_failed_is_tried_again_only_where_one_says_so(place: Path, capsys: 
     assert "finished" in err
 
 
+def test_a_budget_in_the_file_is_to_be_raised_before_what_failed_for_it_is_tried_again(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounded = WORKFLOW.replace("You review.}", "You review., budget: {calls: 3}}")
+    Path("chain.yaml").write_text(bounded)
+    code, _, err = run("run", "chain.yaml", capsys=capsys)
+    assert (code, "raise agents.critic.budget in chain.yaml, else it fails alike; then\n" in err) == (1, True)
+    code, _, err = run("resume", "last", "--failed", capsys=capsys)
+    assert (code, "raise agents.critic.budget in chain.yaml" in err) == (1, True)
+    Path("chain.yaml").write_text(bounded.replace("calls: 3", "calls: 30"))
+    before = list_runs(Path(".agentmesh"))[0].calls
+    code, _, err = run("resume", "last", "--failed", capsys=capsys)
+    assert (code, "raise" in err) == (0, False)
+    assert list_runs(Path(".agentmesh"))[0].calls == before + 2  # one review and the summary
+
+
+def test_beginning_anew_after_failures_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken").touch()
+    assert run("run", "chain.yaml", "--display", "none", capsys=capsys)[0] == 1
+    (before,) = list_runs(Path(".agentmesh"))
+    Path("broken").unlink()
+    code, _, err = run("run", "chain.yaml", "--display", "plain", capsys=capsys)
+    assert (code, len(list_runs(Path(".agentmesh")))) == (0, 2)
+    (told,) = [line for line in err.splitlines() if "asked the same" in line]
+    assert f"run {before.id[-4:]} asked the same and is finished, with {before.failed} failure" in told
+    assert f"`agentmesh resume {before.id[-4:]} --failed` goes on with that one" in told
+    code, _, err = run("run", "chain.yaml", "--display", "plain", capsys=capsys)  # after one that is done
+    assert (code, "asked the same" in err) == (0, False)
+
+
 def test_a_run_that_was_stopped_while_it_tried_again_what_had_failed_goes_on_with_that(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed("run", "chain.yaml", ended=2)
+    killed("run", "chain.yaml")
     assert run("run", "chain.yaml", "--on-uncertain", "fail", capsys=capsys)[0] == 1  # what was in flight has failed
     (before,) = list_runs(Path(".agentmesh"))
     assert before.failed
@@ -156,10 +184,10 @@ def test_a_run_that_was_stopped_while_it_tried_again_what_had_failed_goes_on_wit
 def test_a_changed_workflow_asks_again_only_what_is_asked_otherwise(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    killed("run", "chain.yaml", ended=12)
+    assert run("run", "chain.yaml", "--budget", "calls=8", capsys=capsys)[0] == 3  # all but the summary
     (before,) = list_runs(Path(".agentmesh"))
     Path("chain.yaml").write_text(WORKFLOW.replace("You review.", "You review with care."))
-    code, _, err = run("run", "chain.yaml", "--display", "plain", capsys=capsys)
+    code, _, err = run("run", "chain.yaml", "--budget", "calls=50", "--display", "plain", capsys=capsys)
     assert code == 0
     assert "the workflow has changed since: agents.critic" in err
     with RunFile.open(find_run(Path(".agentmesh"), "last")) as file:
@@ -170,7 +198,7 @@ def test_a_changed_workflow_asks_again_only_what_is_asked_otherwise(
 
 def test_mistakes_are_told_and_change_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("resume", "nothing", capsys=capsys)[0] == 2
-    killed("run", "chain.yaml", ended=2)
+    killed("run", "chain.yaml")
     Path("out.json").write_text('{"run": "another"}')
     code, _, err = run("run", "chain.yaml", "-o", "out.json", capsys=capsys)
     assert code == 2
@@ -208,7 +236,12 @@ models:
 async def test_in_python_who_would_be_asked_of_calls_in_flight_is_named_instead(place: Path) -> None:
     Path("asking.yaml").write_text(ASKING)
     Path("slow.yaml").write_text(SLOW)
-    killed("run", "asking.yaml", "--provider-file", "slow.yaml", ended=1)
+    command = [sys.executable, "-m", "agentmesh", "run", "asking.yaml", "--provider-file", "slow.yaml"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not any(one.done for one in list_runs(Path(".agentmesh"))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
     asked: list[str] = []
 
     def choose(calls: Sequence[CallIntent]) -> Literal["fail"]:
