@@ -112,7 +112,8 @@ CallResult = Literal["ok", "pushed_back", "failed"]
 class CallEnded:
     """What came of one attempt of a call. `uncertain`: it may have been paid without an answer reaching us.
 
-    `spent_usd` and `spent_tokens` are what budgets count for it, where that is not what it cost.
+    `spent_usd` and `spent_tokens` are what budgets count for it, where that is not what it cost. What is `simulated`
+    cost nobody anything.
     """
 
     at: float
@@ -131,6 +132,7 @@ class CallEnded:
     usd: float | None = None
     spent_usd: float | None = None
     spent_tokens: float | None = None
+    simulated: bool = False
 
     @property
     def paid_usd(self) -> float:
@@ -206,11 +208,12 @@ class StandingsChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """Something a person should read once."""
+    """Something a person should read once. `paused` says that from here on the run is paused, or is not any more."""
 
     at: float
     level: Literal["info", "warning"]
     text: str
+    paused: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +294,7 @@ class CallSpared:
     request: Request | None = None
     reply: Reply | None = None
     usd: float | None = None
+    simulated: bool = False
 
 
 Event = (

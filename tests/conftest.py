@@ -36,9 +36,15 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.register_profile("repeatable", parent=hypothesis.settings.get_profile("patient"), derandomize=True)
 hypothesis.settings.load_profile("repeatable" if os.environ.get("CI") else "patient")
 
+# Whoever runs the tests: each of the hundreds of processes that they start would compile everything anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+gc.disable()  # until all tests are there
+
 _PACKAGE = f"{Path(agentmesh.__file__).parent}{os.sep}"
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _numbers = itertools.count()
+_clean: list[Path] = []
 _turns = pytest.StashKey["Turns"]()
 
 
@@ -79,10 +85,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(turns.close)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """One worker imports a module of tests at a time: the others then find its bytecode."""
+    if not isinstance(collector, pytest.Module):
+        return (yield)
+    with collector.path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return (yield)
+
+
 def pytest_collection_finish() -> None:
     """Thousands of tests with their modules stay to the end: each `gc.collect()` looked at them for 0.2 s and more."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around the time limit: a test that waits for its turn does nothing
@@ -184,12 +200,20 @@ def _must_be_local(host: str | None) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, setting, home or file of who runs the tests reaches them, and nothing of theirs is left behind."""
-    folder = tmp_path_factory.getbasetemp() / "surroundings" / str(next(_numbers))
-    for name in ("home", "work"):
-        (folder / name).mkdir(parents=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No key, setting, home or file of who runs the tests reaches them, and nothing of theirs is left behind.
+
+    The folders of a test that has left nothing in them are those of the next one.
+    """
+    folder = _clean.pop() if _clean else tmp_path_factory.getbasetemp() / "surroundings" / str(next(_numbers))
+    home, work = folder / "home", folder / "work"
+    for path in (home, work):
+        path.mkdir(parents=True, exist_ok=True)
     for name in filter(_OF_THE_USER.match, list(os.environ)):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(folder / "home"))
-    monkeypatch.chdir(folder / "work")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    yield
+    with contextlib.suppress(FileNotFoundError):
+        if not os.listdir(home) and not os.listdir(work):
+            _clean.append(folder)

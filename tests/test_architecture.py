@@ -93,8 +93,13 @@ def file_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def imports(module: str) -> Iterator[tuple[str, int]]:
+@cache
+def imports(module: str) -> tuple[tuple[str, int], ...]:
     """Everything that a module imports, by absolute name down to the name itself, with its line."""
+    return tuple(_imports(module))
+
+
+def _imports(module: str) -> Iterator[tuple[str, int]]:
     package = module.split(".") if file_of(module).name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(modules()[module]):
         if isinstance(node, ast.Import):
@@ -124,7 +129,8 @@ def all_of(module: str) -> list[str] | None:
     return None
 
 
-def functions(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+@cache
+def functions(module: str) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Every function of a module with its dotted name, methods and inner ones included."""
 
     def walk(node: ast.AST, name: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -135,7 +141,7 @@ def functions(module: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFun
                 yield inner, child
             yield from walk(child, inner)
 
-    return walk(modules()[module], module.removeprefix("agentmesh."))
+    return list(walk(modules()[module], module.removeprefix("agentmesh.")))
 
 
 def test_every_room_has_its_floor() -> None:
@@ -176,10 +182,10 @@ def eager_imports(module: str) -> Iterator[tuple[str, int]]:
     return ((name, line) for name, line in imports(module) if line not in lazy)
 
 
-@pytest.mark.parametrize("library", sorted(DOORS))
-def test_a_library_enters_only_through_its_door(library: str) -> None:
+def test_a_library_enters_only_through_its_door() -> None:
     wrong = [
         f"{file_of(module).relative_to(ROOT)}:{line} imports {name}"
+        for library in DOORS
         for module in modules()
         for name, line in imports(module)
         if (name == library or name.startswith(library + ".")) and not below(module, DOORS[library])
@@ -237,29 +243,29 @@ def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     )
 
 
-@pytest.mark.parametrize("module", sorted(modules()))
-def test_a_module_says_what_it_is_for(module: str) -> None:
-    opening = " ".join((ast.get_docstring(modules()[module]) or "").partition("\n\n")[0].split())
-    assert re.fullmatch(r"[^a-z].{20,}[.:]", opening), f"{module} opens with {opening!r}"
+def test_a_module_says_what_it_is_for() -> None:
+    for module, tree in modules().items():
+        opening = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
+        assert re.fullmatch(r"[^a-z].{20,}[.:]", opening), f"{module} opens with {opening!r}"
 
 
-@pytest.mark.parametrize("module", sorted(modules()))
-def test_all_lists_what_a_module_offers(module: str) -> None:
-    names, body = all_of(module), modules()[module].body
-    offered = {
-        node.name
-        for node in body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-        and not (isinstance(node, ast.FunctionDef) and node.decorator_list and is_command(node))
-    }
-    if len(body) == 1:
-        return  # a package that is only a folder
-    assert names is not None, f"{module} has no __all__"
-    assert len(names) == len(set(names))
-    assert offered - {"__getattr__", "__dir__"} <= set(names)
-    found = importlib.import_module(module)
-    assert [name for name in names if not hasattr(found, name)] == []
+def test_all_lists_what_a_module_offers() -> None:
+    for module, tree in modules().items():
+        if len(tree.body) == 1:
+            continue  # a package that is only a folder
+        names = all_of(module)
+        offered = {
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and not node.name.startswith("_")
+            and not (isinstance(node, ast.FunctionDef) and node.decorator_list and is_command(node))
+        }
+        assert names is not None, f"{module} has no __all__"
+        assert len(names) == len(set(names)), module
+        assert offered - {"__getattr__", "__dir__"} <= set(names), module
+        found = importlib.import_module(module)
+        assert [name for name in names if not hasattr(found, name)] == [], module
 
 
 def test_modules_import_from_each_other_only_what_is_offered() -> None:

@@ -80,7 +80,7 @@ def find_again(runs: Iterable[RunSummary], identity: str, *, failed: bool) -> Ru
             raise UserError("--failed: these lines have not been asked with these options yet: leave it out")
         return None
     name = short_id(newest.id)
-    if newest.status == "running":
+    if newest.is_running:
         raise UserError(
             f"run {name} of the same lines is being written by {newest.holder}: wait for it, or ask them once more "
             "with --fresh and another output"
@@ -106,7 +106,7 @@ def check_place(
         check_free(output, overwrite=overwrite)
         return overwrite
     name, partial = short_id(owner.id), partial_of(output)
-    if owner.status == "running":
+    if owner.is_running:
         raise UserError(f"{output} is being written by run {name} ({owner.holder}): name another file")
     if overwrite or (again is not None and owner.id == again.id):
         check_free(output, overwrite=True)

@@ -94,9 +94,9 @@ def lasted(seconds: float | None) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
-def cost(usd: float | None) -> str:
+def cost(usd: float | None, *, simulated: bool = False) -> str:
     """Dollars; a question mark where a price is unknown."""
-    return "?" if usd is None else dollars(usd)
+    return "?" if usd is None else dollars(usd) + (" (simulated)" if simulated else "")
 
 
 def size(number: float) -> str:

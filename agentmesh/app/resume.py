@@ -93,6 +93,8 @@ def _check_resumable(summary: RunSummary, *, failed: bool) -> None:
     match summary.status:
         case "running":
             raise UserError(f"run {run} is being written by {summary.holder}; one process writes a run")
+        case "paused":
+            raise UserError(f"run {run} is paused in {summary.holder}: `agentmesh unpause {run}` goes on with it")
         case "done" if not failed or not (summary.failed or summary.skipped):
             raise UserError(f"run {run} is finished: there is nothing to go on with")
         case "partial" if not failed:

@@ -52,9 +52,15 @@ def runs_command(journal: JournalOption = None, json: JsonFlag = False, first: F
         row[2].truncate(max(4, room), overflow="ellipsis")  # names are the one thing that may be cut
         table.add_row(*row)
     console.print(table)
+    if any(run.simulated for run in found):
+        console.print(Text("* simulated", "dim"))
     for run in found:
         if run.problem is not None:
             console.print(text_of(run.problem, "red"), soft_wrap=True)
+
+
+def _cost(run: RunSummary) -> str:
+    return cost(run.usd) + ("*" if run.simulated else "")
 
 
 def _titles(table: Table) -> list[Text]:
@@ -69,6 +75,6 @@ def _cells(run: RunSummary, short: str) -> list[Text]:
     if run.failed:
         tasks.append(f"/{run.failed:,}", "red")
     seconds = run.seconds
-    if seconds is None and run.status == "running" and run.began is not None:
+    if seconds is None and run.is_running and run.began is not None:
         seconds = time.time() - run.began
-    return [*first, tasks, Text(f"{run.calls:,}"), Text(cost(run.usd)), Text(lasted(seconds))]
+    return [*first, tasks, Text(f"{run.calls:,}"), Text(_cost(run)), Text(lasted(seconds))]

@@ -76,7 +76,7 @@ def _show_run(file: RunFile, *, more: str, json: bool, first: int | None) -> Non
     if history.ended is not None and history.ended.reason:
         console.print(text_of(history.ended.reason), soft_wrap=True)
     if history.tasks:
-        _print_tasks(console, history, first=max(first or 0, _TASKS))
+        _print_tasks(console, history, first=max(first or 0, _TASKS), simulated=summary.simulated)
     for notice in history.notices:
         console.print(text_of(f"{notice.level}: {notice.text}", "yellow" if notice.level == "warning" else ""))
     if history.tasks:
@@ -103,29 +103,32 @@ def _task_json(task: TaskHistory) -> dict[str, Any]:
 
 def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
     text = Text.assemble((summary.name or "unnamed", "bold"), f"  {short}  ", status_text(summary.status))
-    if summary.holder is not None and summary.status == "running":
+    if summary.holder is not None and summary.is_running:
         text.append(f" in {summary.holder}")
     retries = sum(task.retries for task in history.tasks.values())
-    counts = [plural(summary.calls, "call")]
+    counts, saved = [plural(summary.calls, "call")], cost(summary.saved_usd, simulated=summary.simulated)
     counts += [plural(retries, "retry") if retries else ""]
-    counts += [f"{plural(summary.spared, 'answer')} known, {cost(summary.saved_usd)} saved" if summary.spared else ""]
+    counts += [f"{plural(summary.spared, 'answer')} known, {saved} saved" if summary.spared else ""]
     counts += [f"{summary.pushed_back:,} pushed back" if summary.pushed_back else ""]
     tokens = ((summary.input_tokens, "in"), (summary.output_tokens, "out"))
     counts += [f"{plural(number, 'token')} {way}" for number, way in tokens if number]
-    counts += [cost(summary.usd), lasted(summary.seconds)]
+    counts += [cost(summary.usd, simulated=summary.simulated), lasted(summary.seconds)]
     text.append(f"\n{when(summary.began, full=True)}  {', '.join(filter(None, counts))}\n{summary.path}")
     if history.resumed:
         left = sum(resumed.uncertain for resumed in history.resumed)
         text.append(f"\nresumed: {1 + len(history.resumed)} processes; in flight when one of them ended: {left}")
     if summary.uncertain:
         text.append(f"\n{plural(summary.uncertain, 'call')} may have been paid without an answer", "yellow")
+    if summary.status == "paused":
+        text.append(f"\nagentmesh unpause {short} goes on with it", "dim")
     if summary.is_unfinished:
         text.append(f"\n{told_how_it_goes_on(short, history)}", "dim")
     return text
 
 
-def _print_tasks(console: Console, history: RunHistory, *, first: int) -> None:
-    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited, sum", "time", "cost"])
+def _print_tasks(console: Console, history: RunHistory, *, first: int, simulated: bool) -> None:
+    spent = "simulated cost" if simulated else "cost"
+    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited, sum", "time", spent])
     rows = tree({name: task.needs.splitlines() for name, task in history.tasks.items()})
     for name, branch in rows[:first]:
         table.add_row(*_task_cells(history.tasks[name], branch))

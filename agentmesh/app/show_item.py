@@ -31,7 +31,9 @@ def print_item(console: Console, item: ItemHistory) -> None:
     head = Text.assemble((item.address, "bold"))
     if outcome is not None:
         head.append("  ").append_text(status_text(outcome.state))
-        head.append(f"  {lasted(outcome.seconds)}  {cost(outcome.usd)}")
+        simulated = [end.simulated for call in item.calls.values() for end in call.ends]
+        spent = cost(outcome.usd, simulated=any(simulated) and all(simulated))
+        head.append(f"  {lasted(outcome.seconds)}  {spent}")
     elif item.added is not None or item.started is not None:
         head.append("  unfinished", "yellow")
     console.print(head, soft_wrap=True)
@@ -138,7 +140,7 @@ def _again(call: CallHistory, place: int) -> str:
 def _attempt(end: CallEnded) -> str:
     tokens = [f"{n} {word}" for n, word in ((end.usage.input_tokens, "in"), (end.usage.output_tokens, "out")) if n]
     facts = [f"attempt {end.attempt}: {end.result.replace('_', ' ')}", f"{lasted(end.seconds)}"]
-    facts += [", ".join(tokens), cost(end.usd) if end.usd is not None else ""]
+    facts += [", ".join(tokens), cost(end.usd, simulated=end.simulated) if end.usd is not None else ""]
     facts += [f"finish {end.reply.finish}" if end.reply is not None else "", str(end.error or "")]
     facts += ["it may have been paid" if end.uncertain else ""]
     return "  ".join(fact for fact in facts if fact)
@@ -147,7 +149,9 @@ def _attempt(end: CallEnded) -> str:
 def _known(spared: CallSpared) -> str:
     if spared.source == "recording":
         return "replayed: not sent"
-    return "from the cache: not sent" + ("" if spared.usd is None else f"  {cost(spared.usd)} saved")
+    return "from the cache: not sent" + (
+        "" if spared.usd is None else f"  {cost(spared.usd, simulated=spared.simulated)} saved"
+    )
 
 
 def _print_tool(console: Console, tool: ToolEnded) -> None:

@@ -102,7 +102,7 @@ def _show(old: list[RunSummary], shorts: dict[Path, str], *, also: str) -> None:
     sizes = [files_of_run(run.path).size for run in old]
     table = new_table(["when", "id", "workflow", "status"], numbers=["cost", "size"])
     for run, number in zip(old, sizes, strict=True):
-        spent = Text("" if run.problem else cost(run.usd))
+        spent = Text("" if run.problem else cost(run.usd, simulated=run.simulated))
         name = text_of(run.name)
         table.add_row(when(run.began), shorts[run.path], name, status_text(run.status), spent, Text(size(number)))
     console = new_console()
@@ -156,5 +156,6 @@ def _json(run: RunSummary, short: str, number: int) -> dict[str, Any]:
 def _line(run: RunSummary) -> str:
     """A run, and what is lost with one that could be gone on with."""
     parts = (when(run.began, full=True), short_of(run.path), run.name, run.status, size(files_of_run(run.path).size))
-    lost = f"{plural(run.done, 'task')} done for {cost(run.usd)} would be lost, since it is unfinished"
+    spent = cost(run.usd, simulated=run.simulated)
+    lost = f"{plural(run.done, 'task')} done for {spent} would be lost, since it is unfinished"
     return "  ".join(filter(None, (*parts, lost if run.is_unfinished else "")))

@@ -312,6 +312,7 @@ class Endpoint:
                 reply=result.reply if caller.keep_content else None,
                 error=result.refusal.error if result.refusal else None, uncertain=result.uncertain,
                 spent_usd=reservation.paid[0], spent_tokens=reservation.paid[1],
+                simulated=self.model.simulated,
             )
         )  # fmt: skip
         for warning in caller.budgets.warnings() if caller.budgets else ():

@@ -249,5 +249,6 @@ def _take(found: Found, key: str, request: Request, *, caller: Caller, endpoint:
             at=wall(), call=caller.number(), address=caller.address, agent=caller.agent, account=endpoint.lane.account,
             model=model.model, source=found.source, key=key, request=asked if caller.keep_content else None,
             reply=found.reply if caller.keep_content else None, usd=found.saved_usd,
+            simulated=model.simulated,
         )
     )  # fmt: skip

@@ -20,7 +20,6 @@ from ..events import (
     CollectionClosed,
     Event,
     MatchEnded,
-    RunEnded,
     RunResumed,
     RunStarted,
     TaskAdded,
@@ -37,7 +36,7 @@ from .read import RunFile
 __all__ = ["Answers", "Past", "Spent"]
 
 _CUT_OFF = "the process ended while this call was in flight"
-_STORY = (RunStarted, RunResumed, RunEnded, MatchEnded)
+_STORY = (RunStarted, RunResumed, MatchEnded)
 _STATES = (TaskAdded, TaskEnded, TaskReopened, CollectionClosed)
 _CALLS = (CallIntent, CallEnded, ToolEnded)
 
@@ -82,7 +81,7 @@ class Past:
         self.started: RunStarted
         self.spec: str | None = None
         self.seconds = 0.0
-        self.paused = 0.0  # of these seconds
+        self.paused = self.tally.paused  # of these seconds
         self._matches: dict[str, dict[str, MatchEnded]] = {}  # by task and address
         self.uncertain: list[CallIntent] = []
         self.fails_uncertain = False
@@ -171,10 +170,8 @@ class Past:
                 case RunResumed():
                     first = event
                     self.spec = event.spec or self.spec
-                    self.seconds, self.paused = event.seconds, event.paused
+                    self.seconds = event.seconds
                     self._begins.append((event.at, event.seconds))
-                case RunEnded(paused=paused):
-                    self.paused = paused
                 case MatchEnded(address=address):
                     self._matches.setdefault(address.partition("/")[0], {})[address] = event
                 case _:
@@ -183,6 +180,8 @@ class Past:
             self.seconds = self.tally.seconds
         elif first is not None:  # it was killed: it has lived until its last record, unless the clock was set back
             self.seconds += max(0.0, self._file.last_at() - first.at)
+        if self.tally.paused_at is not None:
+            self.paused += max(0.0, self._file.last_at() - self.tally.paused_at)
 
     def _count_forgotten(self) -> tuple[int, int]:
         kept = (ended for ended in self._ends if self.holds(str(ended.outcome.address)))

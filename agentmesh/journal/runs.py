@@ -26,15 +26,16 @@ _SHOWN_CANDIDATES = 8
 class RunSummary:
     """One run, as a list of runs shows it.
 
-    `status` is what the run said at its end, else `running` while a process writes it (`holder`), else `interrupted`;
-    `unreadable` with a `problem`. `began` and `ended` are seconds since 1970; `usd` is None where a price is unknown.
-    `resumes` is how often another process went on with it.
-    `as_of` is when the counts were written down, in seconds since 1970, where they cannot be had as of now.
+    `status` is what the run said at its end, else `running` or `paused` while a process writes it (`holder`), else
+    `interrupted`; `unreadable` with a `problem`. `began` and `ended` are seconds since 1970; `usd` is None where a
+    price is unknown. `resumes` is how often another process went on with it.
+    `as_of` is when the counts were written down, in seconds since 1970, where they cannot be had as of now. Dollars are
+    `simulated` where no other model has answered.
     """
 
     id: str
     path: Path
-    status: RunStatus | Literal["running", "interrupted", "unreadable"]
+    status: RunStatus | Literal["running", "paused", "interrupted", "unreadable"]
     name: str = ""
     source: str | None = None
     began: float | None = None
@@ -54,6 +55,7 @@ class RunSummary:
     resumes: int = 0
     spared: int = 0
     saved_usd: float = 0.0
+    simulated: bool = False
     identity: str | None = None
     holder: Holder | None = None
     as_of: float | None = None
@@ -94,11 +96,18 @@ class RunSummary:
     def _counted(cls, path: Path, tally: Tally, holder: Holder | None, as_of: float | None = None) -> Self:
         names = [field.name for field in fields(cls) if field.name in TALLY_COLUMNS]
         values: dict[str, Any] = {name: getattr(tally, name) for name in names}
-        values["status"] = values["status"] or ("running" if holder else "interrupted")
+        goes_on = "running" if tally.paused_at is None else "paused"
+        values["status"] = values["status"] or (goes_on if holder else "interrupted")
+        values["simulated"] = tally.is_simulated
         values["began"] = values["began"] or run_time(path.stem)
         if tally.unpriced:
             values["usd"] = None
         return cls(id=path.stem, path=path, holder=holder, as_of=as_of, **values)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process has it, be it paused or not."""
+        return self.status in ("running", "paused")
 
     @property
     def is_unfinished(self) -> bool:

@@ -11,6 +11,7 @@ from ..events import (
     CallIntent,
     CallSpared,
     Event,
+    Notice,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -33,9 +34,10 @@ class Tally:
     `began` and `ended` are seconds since 1970; `usd` sums what had a price, and `unpriced` counts the answered calls
     that had none. `calls` leaves out those that were pushed back. `status` is None until the run has ended. `identity`
     says what was asked for, `call` the highest number of a call. `seconds` are those of all processes that have ended
-    in order, `resumes` how often another one went on; `spent_usd` and `spent_tokens` are what budgets count. `parts`
+    in order, of which they were `paused` for so many, not counting the pause that began at `paused_at` and has not
+    ended. `resumes` is how often another one went on; `spent_usd` and `spent_tokens` are what budgets count. `parts`
     has only what the file's tables lack. `spared` calls were not sent, as their answer was known; `saved_usd` is what
-    those cost elsewhere, as far as it is known.
+    those cost elsewhere, as far as it is known. `simulated` counts the calls, sent or spared, of simulated models.
     """
 
     last: int = 0
@@ -66,7 +68,15 @@ class Tally:
     spent_tokens: float = 0.0
     spared: int = 0
     saved_usd: float = 0.0
+    simulated: int = 0
+    paused: float = 0.0
+    paused_at: float | None = None
     parts: Parts = field(default_factory=Parts)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether all that has cost something was simulated."""
+        return 0 < self.simulated >= self.calls - self.uncertain + self.spared
 
     @property
     def usage(self) -> Usage:
@@ -86,12 +96,14 @@ class Tally:
             case CallEnded():
                 self._use(event.usage)
                 self.usd += event.usd or 0.0
+                self.simulated += event.usage.calls if event.simulated else 0
                 self.spent_usd += event.paid_usd
                 self.spent_tokens += event.paid_tokens
                 self.unpriced += event.usd is None and event.result == "ok"
             case CallSpared():
                 self.call = max(self.call, event.call)
                 self.spared += 1
+                self.simulated += event.simulated
                 self.saved_usd += event.usd or 0.0
             case TaskAdded():
                 self.added += 1
@@ -103,16 +115,25 @@ class Tally:
                 self.name, self.began = storable(event.name), event.at
                 self.source = None if event.source is None else storable(event.source)
                 self.identity = event.identity
+            case Notice(paused=bool(on)):
+                self._pause(event.at, on=on)
             case RunResumed():
                 self.status, self.ended, self.seconds = None, None, event.seconds
+                self.paused, self.paused_at = event.paused, None
                 self.resumes += 1
             case RunEnded():
                 self.status, self.ended, self.seconds = event.status, event.at, event.seconds
+                self.paused, self.paused_at = event.paused, None
                 self._note(event.usage)
                 if event.usd is not None:
                     self.usd, self.unpriced = event.usd, 0
             case _:
                 pass
+
+    def _pause(self, at: float, *, on: bool) -> None:
+        if self.paused_at is not None:
+            self.paused += max(0.0, at - self.paused_at)  # the clock may be set back
+        self.paused_at = at if on else None
 
     def _use(self, used: Usage) -> None:
         """Add up in place, since it is done for every call."""

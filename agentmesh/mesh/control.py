@@ -82,14 +82,16 @@ class Control:
         if self._run.pause.on:
             return "was paused already"
         self._run.set_paused(True)
-        self._note(f"paused by {message.sender}: nothing new is sent until it is unpaused")
+        self._note(f"paused by {message.sender}: nothing new is sent until it is unpaused", paused=True)
+        await self._run.record.durable()  # `agentmesh runs` says so from now on
         return "paused; calls in flight go on to their end" + self._flying()
 
     async def _unpause(self, message: Message) -> str:
         if not self._run.pause.on:
             return "was not paused"
         self._run.set_paused(False)
-        self._note(f"unpaused by {message.sender}")
+        self._note(f"unpaused by {message.sender}", paused=False)
+        await self._run.record.durable()
         return "goes on"
 
     async def _cancel(self, message: Message) -> str:
@@ -117,6 +119,6 @@ class Control:
         """How many calls are in flight, in words."""
         return f" ({self._run.record.in_flight} now)"
 
-    def _note(self, text: str, *, level: Literal["info", "warning"] = "info") -> None:
+    def _note(self, text: str, *, level: Literal["info", "warning"] = "info", paused: bool | None = None) -> None:
         if not self._run.over.is_set():  # else its journal is closed
-            self._run.record.emit(Notice(at=wall(), level=level, text=text))
+            self._run.record.emit(Notice(at=wall(), level=level, text=text, paused=paused))

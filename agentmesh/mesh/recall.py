@@ -71,7 +71,7 @@ def find_newest(folder: Path, *, name: str, identity: str | None = None) -> RunS
         (run for run in list_runs(folder) if run.name == name and identity in (None, run.identity)),
         None,
     )
-    if newest is not None and newest.status == "running":
+    if newest is not None and newest.is_running:
         raise UserError(
             f"run {short_id(newest.id)} of the same name and inputs is being written by {newest.holder}: wait for it, "
             "or start another one"

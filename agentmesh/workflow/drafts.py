@@ -32,7 +32,10 @@ _NOT_IN_RANK = ("for_each", "samples")
 
 @dataclass
 class Draft:
-    """One task with its texts compiled. `uses` are all of them; a part that was wrong is None, or left out."""
+    """One task with its texts compiled. `uses` are all of them; a part that was wrong is None, or left out.
+
+    `open`: more names are meant to be there than are known, as what gives them is wrong in itself.
+    """
 
     name: str
     spec: TaskSpec
@@ -50,6 +53,7 @@ class Draft:
     needs: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure()
     uses: list[Use] = field(default_factory=list)
+    open: bool = False
 
     @property
     def is_collection(self) -> bool:
@@ -79,9 +83,12 @@ def make_draft(name: str, spec: TaskSpec, *, texts: Texts, report: Report) -> Dr
         report.add((*path, "samples"), f"must be at least 1, not {spec.samples}")
     if spec.samples is not None:
         draft.samples = texts.value((*path, "samples"), spec.samples, role="samples")
+    said = spec.for_each if spec.rank is None else spec.rank
+    wanted = 0 if said is None else len(said) if isinstance(said, Mapping) else 1
+    draft.open = len(draft.sources) < wanted or (spec.samples is not None and draft.samples is None)
     if spec.key is not None:
         draft.key = texts.expression((*path, "key"), spec.key, role="key")
-        if not draft.sources:
+        if not draft.sources and not draft.open:
             report.add((*path, "key"), "there are no elements to name", hint="a key goes with for_each", of_key=True)
     if spec.if_ is not None:
         draft.condition = texts.value((*path, "if"), spec.if_, role="item")

@@ -52,7 +52,7 @@ def classify(source: Source, drafts: Mapping[str, Draft]) -> Source:
 class Seen:
     """What the texts of one task see: names with their shapes, and the tasks that stand for the item's own.
 
-    `open`: there may be more names, since a task of the chain is wrong in itself.
+    `open`: there may be more names, since this task, or one of the chain, is wrong in itself.
     """
 
     names: dict[str, Shape] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Names:
         if draft.samples is not None:
             names["sample"] = Shape({"type": "integer"})
         chain = tuple(name for name, count in chains.items() if count == 1)
-        self.seen[draft.name] = Seen(names, chain, any(self._is_open(source) for source in draft.sources))
+        self.seen[draft.name] = Seen(names, chain, draft.open or any(self._is_open(source) for source in draft.sources))
 
     def _is_open(self, source: Source) -> bool:
         if source.task is not None:

@@ -23,10 +23,10 @@ def test_an_admission_is_timed(scenario: Scenario) -> None:
 
 def test_the_limit_that_is_named_is_the_one_that_binds() -> None:
     for scenario in SCENARIOS:
-        traffic = admission._Traffic(scenario, 2500)
-        for _ in range(400):
+        traffic = admission._Traffic(scenario, 1000)
+        for _ in range(100):
             traffic.step()
-        limits = traffic._lane.statistics(0.4).limits
+        limits = traffic._lane.statistics(0.1).limits
         binding = max(limits, key=lambda one: one.bound_s)
         assert binding.name == f"{scenario.by}_per_minute", scenario
         assert (binding.scope == "measured") is not scenario.own

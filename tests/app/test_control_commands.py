@@ -74,6 +74,9 @@ def test_a_run_in_another_process(said: Said) -> None:
         running.wait(lambda: running.counts()["CallEnded"] >= 5)
         code, text, _ = said("pause", "last")
         assert (code, text.split()[2]) == (0, "paused;")
+        assert json.loads(said("runs", "--json")[1])["runs"][0]["status"] == "paused"
+        assert "agentmesh unpause" in said("show", "last")[1]
+        assert "is paused in process" in said("resume", "last")[2]
         running.wait(lambda: running.counts()["CallEnded"] == running.counts()["CallIntent"])
         before = running.counts()["CallIntent"]
         assert before < 200
@@ -84,6 +87,7 @@ def test_a_run_in_another_process(said: Said) -> None:
         assert (code, text.partition(": ")[2]) == (0, "sim/small.requests_per_minute is 60 now\n")
         assert running.counts()["CallIntent"] == before, "nothing was sent meanwhile"
         assert said("unpause", "last")[0] == 0
+        assert json.loads(said("runs", "--json")[1])["runs"][0]["status"] == "running"
         running.wait(lambda: running.counts()["CallIntent"] > before)
         code, text, _ = said("cancel")
         assert code == 0

@@ -233,6 +233,24 @@ def test_what_is_not_there_has_one_clear_message_and_exit_code_2() -> None:
     assert "cannot be read as a run: file is not a database" in run("show", "last", code=2)
 
 
+def test_simulated_dollars_are_marked() -> None:
+    question, reply = (Message("user", "?"),), Reply("a draft", "stop")
+    start, *_ = hypotheses()
+    outcome = Outcome("draft", "17", value="a draft", seconds=2.0, usd=0.25)
+    sim = [*call(1, "draft/17", question, reply, simulated=True), TaskEnded(at=13.0, outcome=outcome)]
+    lost = call(2, "draft/18", question, None, result="failed", usage=Usage(1, uncertain=1), usd=0.0, uncertain=True)
+    write_run(RUN, [start, *sim, *lost])
+    write_run("01kabcdefghjkmnpqrstvwb7k2", [start, *sim, *call(2, "draft/18", question, reply)])
+    other, mixed, *_, last = run("runs").splitlines()[1:]
+    assert ("$0.50" in other, "$0.25*" in mixed, last) == (True, True, "* simulated")
+    assert [one["simulated"] for one in json.loads(run("runs", "--json"))["runs"]] == [False, True]
+    text = run("show", "a3f9")
+    assert "$0.25 (simulated)" in text
+    assert "simulated cost" in text
+    assert "simulated" not in run("show", "b7k2")
+    assert run("show", "a3f9", "draft/17").count("$0.25 (simulated)") == 2
+
+
 def test_one_is_not_several(capsys: pytest.CaptureFixture[str]) -> None:
     reply = Reply("a draft", "stop")
     one = call(1, "draft/17", (Message("user", "?"),), reply, usage=Usage(1, input_tokens=1, output_tokens=1))

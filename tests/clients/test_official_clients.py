@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import anthropic
-import openai
 import pydantic
 import pytest
+
+if TYPE_CHECKING:
+    import anthropic  # noqa: TC004 - see _clients
+    import openai  # noqa: TC004
 
 PROVIDER = """
 provider: judged
@@ -37,6 +40,12 @@ QUESTION: list[Any] = [{"role": "user", "content": "Use the tool weather for Osl
 class Verdict(pydantic.BaseModel):
     reason: str
     winner: Literal["first", "second", "tie"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clients() -> None:
+    """The clients, which take more than a second to import: only where they are used."""
+    globals().update({name: importlib.import_module(name) for name in ("anthropic", "openai")})
 
 
 @pytest.fixture(scope="module")

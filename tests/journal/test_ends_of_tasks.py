@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from agentmesh.clock import in_thread
-from agentmesh.events import Event, RunStarted, TaskEnded, TaskReopened
+from agentmesh.events import Event, Notice, RunResumed, RunStarted, RunStatus, TaskEnded, TaskReopened
 from agentmesh.journal import Journal, RunFile
 from agentmesh.journal.ends import Ends
 from agentmesh.journal.past import Past
@@ -32,17 +32,21 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for task in "ab"
     ]
 
-    async def write() -> Path:
+    return write(folder, ends, status="cancelled")
+
+
+def write(folder: Path, events: Iterable[Event], *, status: RunStatus | None = None) -> Path:
+    async def go() -> Path:
         journal = await in_thread(Journal.create, folder, "r")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(journal.serve)
-            for event in ends:
+            for event in events:
                 journal.append(event)
-            await journal.aclose("cancelled")
+            await journal.aclose(status)
             tasks.cancel_scope.cancel()
         return journal.path
 
-    return anyio.run(write)
+    return anyio.run(go)
 
 
 class Counted(RunFile):
@@ -103,6 +107,20 @@ def test_in_no_order_at_all_a_record_is_read_twice_at_most_and_few_are_held(
     assert len(ALL) < file.read <= 2 * len(ALL)
     assert most <= 300
     ends.close()
+
+
+def test_time_in_which_a_killed_process_was_paused_is_not_spent(tmp_path: Path) -> None:
+    def noted(at: float, *, paused: bool | None = None) -> Notice:
+        return Notice(at=at, level="info", text="", paused=paused)
+
+    events: list[Event] = [RunStarted(at=0.0, run="r", name="n"), noted(10.0, paused=True), noted(110.0, paused=False)]
+    past = Past.read(write(tmp_path / "one", [*events, noted(120.0)]))
+    assert (past.seconds, past.paused, past.spent().seconds) == (120.0, 100.0, 20.0)
+    past.close()
+    events += [RunResumed(at=500.0, run="r", process="p", seconds=120.0, paused=100.0), noted(505.0, paused=True)]
+    past = Past.read(write(tmp_path / "two", [*events, noted(705.0)]))  # killed in a pause
+    assert (past.seconds, past.paused, past.spent().seconds) == (325.0, 300.0, 25.0)
+    past.close()
 
 
 def test_what_never_ended_is_not_found(path: Path) -> None:

@@ -28,6 +28,7 @@ from agentmesh.journal import (
     run_time,
     short_id,
 )
+from agentmesh.journal.format import SCHEMA_VERSION
 from agentmesh.messages import Message, Reply, Request
 from agentmesh.outcome import Outcome, Usage
 
@@ -143,7 +144,7 @@ def test_a_damaged_file_says_so_and_hides_no_other(tmp_path: Path) -> None:
     assert {run.status for run in found.values()} == {"unreadable"}
     for run_id, words in {
         "r2": "not a database", "r3": "before its first event", "r4": "is damaged",
-        "r5": "newer agentmesh (format 99; this one reads 3)", "r6": "no run of agentmesh",
+        "r5": f"newer agentmesh (format 99; this one reads {SCHEMA_VERSION})", "r6": "no run of agentmesh",
     }.items():  # fmt: skip
         problem = found[run_id].problem
         assert problem is not None

@@ -94,10 +94,10 @@ async def test_two_keys_take_half_the_time(tmp_path: Path, monkeypatch: pytest.M
         server = Server(**dict.fromkeys(names, rpm(600)))
         options: dict[str, Any] = {"http": server, "provider_files": [provider_file(tmp_path, acme(*names))]}
         async with am.open_mesh(**options, journal=None) as mesh:
-            seconds.append(await ask(mesh, 1200))
+            seconds.append(await ask(mesh, 800))
             told = [server.told(name) for name in names]
             assert [one.refused for one in told] == [0] * len(names)
-            assert [one.completed for one in told] == pytest.approx([1200 / len(names)] * len(names), abs=1)
+            assert [one.completed for one in told] == pytest.approx([800 / len(names)] * len(names), abs=1)
             lanes = mesh.statistics()
             assert [lane.account for lane in lanes] == (["acme"] if len(names) == 1 else ["acme#one", "acme#two"])
             assert [lane.admitted for lane in lanes] == [one.completed for one in told]

@@ -75,11 +75,10 @@ def lane(mesh: am.Mesh) -> LaneStatistics:
 # --- runs
 
 
-@pytest.mark.both_backends
 async def test_a_small_run_beside_a_huge_one_takes_twice_its_time_alone(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("huge") as huge:
-        start(huge, agent("huge"), 10_000)
+        start(huge, agent("huge"), 1500)
         await anyio.sleep(60)
         before = monotonic()
         async with mesh.open_run("small") as small:
@@ -98,7 +97,7 @@ async def test_runs_are_served_by_weight(tmp_path: Path) -> None:
 
         async def go(name: str, weight: float) -> None:
             async with mesh.open_run(name, weight=weight) as run:
-                start(run, agent(name), 2000)
+                start(run, agent(name), 800)
                 await anyio.sleep(60)
                 await run.cancel(grace=0)
 
@@ -112,9 +111,9 @@ async def test_what_a_run_did_not_use_is_not_owed_to_it(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("idle") as idle, mesh.open_run("busy") as busy:
         start(idle, agent("idle"), 1)
-        start(busy, agent("busy"), 3000)
+        start(busy, agent("busy"), 1200)
         await anyio.sleep(60)
-        start(idle, agent("idle"), 1000, name="later")
+        start(idle, agent("idle"), 500, name="later")
         before = monotonic()
         await anyio.sleep(30)
         assert sent.counts(since=before) == pytest.approx({"idle": 150, "busy": 150}, abs=10)
@@ -137,7 +136,7 @@ async def test_what_is_urgent_costs_a_run_that_comes_later_nothing(tmp_path: Pat
                 urgent.start(agent("urgent").on("Say u{{ n }}.", n=number), key=str(number), priority="high")
                 await anyio.sleep(0.15)
 
-        start(plain, agent("plain"), 3000)
+        start(plain, agent("plain"), 800)
         group.start_soon(stream)
         await anyio.sleep(60)
         before = monotonic()
@@ -152,7 +151,7 @@ async def test_what_is_urgent_costs_a_run_that_comes_later_nothing(tmp_path: Pat
 async def test_single_calls_are_a_run_of_their_own(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("huge") as huge:
-        start(huge, agent("huge"), 5000)
+        start(huge, agent("huge"), 1200)
         await anyio.sleep(30)
         before = monotonic()
         assert await mesh.ask("lab/m", "Say hello.")
@@ -171,7 +170,7 @@ async def test_a_workflow_has_the_weight_that_it_is_run_with(tmp_path: Path) -> 
         'tasks: {t: {samples: 150, agent: heavy, prompt: "Say {{ sample }}."}}\n'
     )
     async with lab(tmp_path, sent) as mesh, mesh.open_run("plain") as plain:
-        start(plain, agent("plain"), 5000)
+        start(plain, agent("plain"), 800)
         await anyio.sleep(10)
         before = monotonic()
         result = await mesh.workflow(file, weight=3)
@@ -184,7 +183,7 @@ async def test_the_look_ahead_of_each_run_is_bounded(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("a") as one, mesh.open_run("b") as other:
         for run in (one, other):
-            start(run, agent(run.name), 3000)
+            start(run, agent(run.name), 800)
         for _ in range(20):
             await anyio.sleep(1.7)
             assert lane(mesh).in_flight <= 12
@@ -198,8 +197,8 @@ async def test_the_look_ahead_of_each_run_is_bounded(tmp_path: Path) -> None:
 async def test_priority_is_before_fairness_and_reaches_over_the_look_ahead_of_all(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("a", weight=100) as one, mesh.open_run("b") as other:
-        start(one, agent("a"), 3000)
-        start(other, agent("b"), 3000)
+        start(one, agent("a"), 1000)
+        start(other, agent("b"), 1000)
         await anyio.sleep(20)
         before = monotonic()
         start(other, agent("urgent"), 30, priority="high")
@@ -213,13 +212,12 @@ async def test_priority_is_before_fairness_and_reaches_over_the_look_ahead_of_al
 # --- agents
 
 
-@pytest.mark.both_backends
 async def test_agents_of_a_run_are_served_by_weight_whichever_came_first(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("r") as run:
-        start(run, agent("plain"), 2000)
-        start(run, agent("light", weight=1, model="lab/other"), 2000)  # another row of the same lane
-        start(run, agent("heavy", weight=3), 2000)
+        start(run, agent("plain"), 800)
+        start(run, agent("light", weight=1, model="lab/other"), 800)  # another row of the same lane
+        start(run, agent("heavy", weight=3), 800)
         await anyio.sleep(60)
         assert sent.counts() == pytest.approx({"plain": 120, "light": 120, "heavy": 360}, abs=10)
         await run.cancel(grace=0)
@@ -237,9 +235,9 @@ async def test_without_weights_agents_of_a_run_go_by_age(tmp_path: Path) -> None
 async def test_the_weight_of_an_agent_counts_times_that_of_its_run(tmp_path: Path) -> None:
     sent = Sent()
     async with lab(tmp_path, sent) as mesh, mesh.open_run("a", weight=2) as one, mesh.open_run("b", weight=4) as other:
-        start(one, agent("in_a", weight=3), 2000)
-        start(other, agent("in_b", weight=0.5), 2000)
-        start(other, agent("rest_of_b"), 2000)
+        start(one, agent("in_a", weight=3), 800)
+        start(other, agent("in_b", weight=0.5), 800)
+        start(other, agent("rest_of_b"), 800)
         await anyio.sleep(60)
         assert sent.counts() == pytest.approx({"in_a": 300, "in_b": 100, "rest_of_b": 200}, abs=10)
         await one.cancel(grace=0)
@@ -253,8 +251,8 @@ async def test_weights_of_agents_in_a_workflow(tmp_path: Path) -> None:
         "agentmesh: 1\ntimeout: 60s\n"
         "agents: {light: {model: lab/m}, heavy: {model: lab/m, weight: 3}, judge: {model: lab/m, weight: 2}}\n"
         "tasks:\n"
-        '  a: {samples: 2000, agent: light, prompt: "Say {{ sample }}."}\n'
-        '  b: {samples: 2000, agent: heavy, prompt: "Say {{ sample }}."}\n'
+        '  a: {samples: 800, agent: light, prompt: "Say {{ sample }}."}\n'
+        '  b: {samples: 800, agent: heavy, prompt: "Say {{ sample }}."}\n'
         "  c: {rank: [x, y, z, u, v, w], judge: judge, stop: {regret: 0, matches: 90}}\n"
     )
     async with lab(tmp_path, sent) as mesh:

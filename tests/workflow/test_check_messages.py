@@ -29,6 +29,7 @@ tasks:
 
 DRAFT = "  draft: {samples: inputs.n, agent: scientist, prompt: x}\n"
 CONTEST = "  contest: {rank: tasks.draft, judge: writer}\n"
+OVER_A = "  b: {for_each: tasks.a, agent: writer, prompt: '{{ item }}'}\n"
 ONE = "  one: {agent: writer, prompt: x}\n"
 
 
@@ -89,6 +90,16 @@ TASKS = [
       "written in quotes of its own: \"'text'\")")]),
     ("  a: {value: {x: inputs.gaol}}", ["13:18: tasks.a.value.x: there is no input 'gaol' (did you mean 'goal'?)"]),
     ("  a: {samples: 0, agent: writer, prompt: x}", ["13:16: tasks.a.samples: must be at least 1, not 0"]),
+    # --- nothing that only follows from another mistake
+    ("  a: {for_each: '{{ 1 + }}', key: item, agent: writer, prompt: '{{ item.x }}'}\n" + OVER_A,
+     ["13:17: tasks.a.for_each: an expression stands here, without braces (1 +)"]),
+    ("  a: {for_each: {x: inputs.rows, y: 'inputs.'}, agent: writer, prompt: '{{ x.question }}{{ y }}{{ x.qestion }}'}",
+     [("13:37: tasks.a.for_each.y: expected name or number (an expression stands here; a text in it is "
+       "written in quotes of its own: \"'text'\")"),
+      "13:72: tasks.a.prompt: x has no field 'qestion'; there are id, question (did you mean 'question'?)"]),
+    ("  a: {samples: 'inputs.n +', agent: writer, prompt: '{{ sample }}'}",
+     [("13:16: tasks.a.samples: unexpected 'end of template' (an expression stands here; a text in it is written in "
+       "quotes of its own: \"'text'\")")]),
     # --- one or many
     (ONE + "  a: {for_each: tasks.one, agent: writer, prompt: x}",
      [("14:17: tasks.a.for_each: for_each takes a list or a collection, and tasks.one is text "

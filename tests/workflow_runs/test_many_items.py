@@ -45,8 +45,8 @@ async def test_ten_thousand_items_and_as_many_over_them_are_there_within_two_sec
 
 
 async def test_building_takes_time_in_proportion_to_the_items() -> None:
-    few = min([await build_seconds(500) for _ in range(3)])
-    many = min([await build_seconds(4_000) for _ in range(2)])
+    few = min([await build_seconds(300) for _ in range(3)])
+    many = min([await build_seconds(2_400) for _ in range(2)])
     assert many < 24 * few, "eight times as many items; were each to look at all others, it would take 64 times as long"
 
 

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
 import pytest
 
 import agentmesh as am
 from agentmesh.app.cli import main
 from agentmesh.events import CallIntent
 from agentmesh.journal import RunFile, RunSummary, find_run, list_runs
+from agentmesh.simulate.virtual import VirtualLoop
 
 WORKFLOW = """
 agentmesh: 1
@@ -50,6 +53,9 @@ def length(text: str) -> int:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the workflow; commands in this process go on a virtual clock."""
+    virtual = partial(anyio.run, backend="asyncio", backend_options={"loop_factory": VirtualLoop})
+    monkeypatch.setattr(anyio, "run", virtual)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "count", raising=False)
     Path("chain.yaml").write_text(WORKFLOW)
