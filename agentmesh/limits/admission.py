@@ -26,7 +26,7 @@ from ..errors import CallFailed
 from ..rates import Limit, Told
 from .aimd import InFlightWindow, Outcome
 from .gauge import Gauge
-from .guard import Guard, correct, need, recount, too_large
+from .guard import Guard, ahead, correct, give_back, need, recount, too_large
 from .hearing import Adopted, hear
 from .ledger import LaneLedger
 from .lineup import EPSILON_S, Lineup
@@ -260,7 +260,7 @@ class Admission:
             units = need(gauge, ticket)
             if gauge.limit.unit != "in_flight":
                 seconds = max(seconds, units / gauge.limit.per_second)
-            ticket.held.append(gauge.take(units, now))
+            ticket.held.append(gauge.take(units, now, ahead=ahead(gauge, ticket)))
             gauge.doubt += ticket.doubt
             if not gauge.begun:
                 self._unbegun[gauge] = None
@@ -346,7 +346,7 @@ class Admission:
             self.waiting -= 1
             self._wake(ticket.row)
         elif ticket.state == "admitted":
-            self._give_back(ticket, now)
+            give_back(ticket, now)
             self._leave(ticket, now, "ignored")
             self._freed(ticket.row, ticket.row.gauges)
 
@@ -365,7 +365,7 @@ class Admission:
         row = ticket.row
         row.pushed_back += 1
         row.gate.note_refusal(now - ticket.sent_at)
-        self._give_back(ticket, now)
+        give_back(ticket, now)
         why = blame(ticket, wait, unit=unit, times=times)
         self._leave(ticket, now, "pushed_back" if why.too_many else "ignored")
         if why.learns:
@@ -378,10 +378,6 @@ class Admission:
         for model in frozen.models:
             self._wake(self.rows[model])
         return frozen
-
-    def _give_back(self, ticket: Ticket, now: float) -> None:
-        for gauge, held, *_ in ticket.held:
-            gauge.release(held, now, since=ticket.admitted_at)
 
     def _leave(self, ticket: Ticket, now: float, outcome: Outcome) -> None:
         ticket.state = "gone"

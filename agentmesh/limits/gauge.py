@@ -21,12 +21,16 @@ _SPARE_SHARE = 0.25  # of what goes at once: a lane that can foresee nothing at 
 
 
 class Hold(NamedTuple):
-    """What a call holds on a gauge: units, the level after they were taken, and what had been corrected by then."""
+    """What a call holds on a gauge: units, the level after they were taken, and what had been corrected by then.
+
+    `ahead` of the units are taken before the provider counts them, which it does when the call ends.
+    """
 
     gauge: Gauge
     units: float
     level: float = 0.0
     shifted: float = 0.0
+    ahead: float = 0.0
 
 
 class Gauge:
@@ -37,9 +41,9 @@ class Gauge:
     """
 
     __slots__ = (
-        "_busy", "_changed", "_first", "_held", "_level_s", "_lived", "_lows", "_missing", "_others", "_recalled",
-        "_recent", "_used", "begun", "doubt", "figure_at", "full_at", "limit", "meter", "scope", "slots", "tokens",
-        "told", "written",
+        "_ahead", "_busy", "_changed", "_first", "_held", "_level_s", "_lived", "_lows", "_missing", "_others",
+        "_recalled", "_recent", "_used", "begun", "doubt", "figure_at", "full_at", "limit", "meter", "scope", "slots",
+        "tokens", "told", "written",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, scope: str, now: float) -> None:
@@ -53,6 +57,7 @@ class Gauge:
         self._others = Others(now)
         self._lows = Lows()
         self.meter: Meter = _meter(limit, now)
+        self._ahead = 0.0  # by how much a bucket is lower than the provider's: what calls in flight took ahead of it
         self.doubt = 0.0  # the sum over calls in flight of how far each may exceed its estimate, in units squared
         self.full_at = now  # when everything was free the last time
         self.begun = True  # whether the provider has begun to count
@@ -89,8 +94,8 @@ class Gauge:
             doubt = min(doubt, _SPARE_SHARE * self.limit.capacity)
         return self.meter.wait(amount, now, guard=guard, spare=doubt)
 
-    def take(self, amount: float, now: float) -> Hold:
-        """Count an admission."""
+    def take(self, amount: float, now: float, *, ahead: float = 0.0) -> Hold:
+        """Count an admission; `ahead` of the amount the provider will count only when the call ends."""
         if self._first is None:
             self._note_first(now)
         meter = self.meter
@@ -101,11 +106,13 @@ class Gauge:
         level = meter.level(now)
         if level >= self.limit.capacity:
             self.full_at = now
+        if ahead or self._ahead:
+            self._ahead = ahead + min(self._ahead, max(0.0, self.limit.capacity - level))
         meter.take(amount, now)
         self._recent.add(amount, now)
         self._used += amount
         self._lows.note(level - amount, now)
-        return Hold(self, amount, level - amount, self._others.shifted)
+        return Hold(self, amount, level - amount, self._others.shifted, ahead)
 
     def hear(self, hold: Hold, now: float, *, remaining: float, within: float, since: float) -> None:
         """The provider told how much was left, at some time after it was asked at `since` by a call with this hold."""
@@ -172,8 +179,23 @@ class Gauge:
     def release(self, amount: float, now: float, *, since: float = 0.0) -> None:
         """What was taken at `since` was not used, or is used no longer (slots); more than that was, if negative."""
         first = now if self._first is None else self._first
+        if self._ahead:
+            self._ahead = min(self._ahead, max(0.0, self.limit.capacity - self.meter.level(now)))
         self.meter.give(amount, now, since=max(since, first))
         self._count(-amount, now)
+
+    def release_ahead(self, amount: float, now: float, *, since: float) -> None:
+        """What was taken ahead of the provider at `since` is no longer; more is, if negative.
+
+        A bucket that was full meanwhile, there or here, has less to give back: it would be fuller than the provider's.
+        """
+        given = amount
+        if self.limit.shape == "bucket":
+            self._ahead = min(self._ahead, max(0.0, self.limit.capacity - self.meter.level(now)))
+            given = min(amount, self._ahead)
+            self._ahead -= given
+        self.release(given, now, since=since)
+        self._count(given - amount, now)
 
     def note_bound(self, bound: bool, now: float) -> None:
         """Whether, from now on, this limit is what holds a call back."""

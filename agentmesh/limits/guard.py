@@ -13,7 +13,7 @@ from ..errors import ErrorInfo
 from .gauge import Gauge
 from .row import Row, Ticket
 
-__all__ = ["Guard", "correct", "need", "recount", "reserved", "too_large"]
+__all__ = ["Guard", "ahead", "correct", "give_back", "need", "recount", "reserved", "too_large"]
 
 _GUARD_S = 0.05  # how differently two calls' ways to the server may take: first connections, garbage collection
 _GUARD_MAX_S = 2.0
@@ -45,6 +45,14 @@ def need(gauge: Gauge, ticket: Ticket) -> float:
     return units if units < limit.largest else limit.largest
 
 
+def ahead(gauge: Gauge, ticket: Ticket) -> float:
+    """What of a call's need the provider counts only when the call ends."""
+    limit = gauge.limit
+    if not gauge.tokens or limit.settles == "reserved" or limit.reserves == "sum":
+        return 0.0
+    return max(0.0, need(gauge, ticket) - reserved(gauge, ticket))
+
+
 def recount(row: Row, now: float) -> None:
     """The first reply has shown how good estimates are: count the calls in flight by what is known now."""
     for ticket in row.flying:
@@ -54,9 +62,10 @@ def recount(row: Row, now: float) -> None:
             gauge = hold.gauge
             gauge.doubt = max(0.0, gauge.doubt + ticket.doubt - doubt)
             if "tokens" in gauge.limit.unit:
-                units = need(gauge, ticket)
-                gauge.release(hold.units - units, now, since=ticket.admitted_at)
-                ticket.held[number] = hold._replace(units=units)
+                units, early = need(gauge, ticket), ahead(gauge, ticket)
+                gauge.release_ahead(hold.ahead - early, now, since=ticket.admitted_at)
+                gauge.release(hold.units - hold.ahead - units + early, now, since=ticket.admitted_at)
+                ticket.held[number] = hold._replace(units=units, ahead=early)
 
 
 def correct(ticket: Ticket, now: float, *, input_tokens: int | None, output_tokens: int | None) -> list[Gauge]:
@@ -66,20 +75,28 @@ def correct(ticket: Ticket, now: float, *, input_tokens: int | None, output_toke
     """
     freed = []
     since = ticket.admitted_at
-    for gauge, held, *_ in ticket.held:
+    for hold in ticket.held:
+        gauge = hold.gauge
         if gauge.slots:
-            gauge.release(held, now)
+            gauge.release(hold.units, now)
             freed.append(gauge)
         elif gauge.tokens and gauge.limit.settles == "actual" and input_tokens is not None:
-            # What we expected beyond what the provider reserves, it counts only now.
-            counted, used = min(held, reserved(gauge, ticket)), gauge.limit.used(input_tokens, output_tokens or 0)
-            if held != counted:
-                gauge.release(held - counted, now, since=since)
+            counted, used = hold.units - hold.ahead, gauge.limit.used(input_tokens, output_tokens or 0)
+            if hold.ahead:
+                gauge.release_ahead(hold.ahead, now, since=since)
             if used != counted:
                 gauge.release(counted - used, now, since=since)
-            if used < held:
+            if used < hold.units:
                 freed.append(gauge)
     return freed
+
+
+def give_back(ticket: Ticket, now: float) -> None:
+    """The provider never saw a call: all that it holds comes back."""
+    for hold in ticket.held:
+        if hold.ahead:
+            hold.gauge.release_ahead(hold.ahead, now, since=ticket.admitted_at)
+        hold.gauge.release(hold.units - hold.ahead, now, since=ticket.admitted_at)
 
 
 class Guard:

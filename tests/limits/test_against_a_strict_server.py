@@ -242,6 +242,19 @@ def test_what_the_lane_admits_the_server_admits(world: World) -> None:
     play.leaves_nothing(end)
 
 
+def test_what_came_back_to_a_full_bucket_does_not_come_back_twice() -> None:
+    """Taken for replies before the server counts them, which ends only after hours in which both buckets were full."""
+    limit = Limit("tokens", 329, 60.0, 400.0, "bucket", reserves="max", settles="actual", debt=False)
+    asks = (
+        Ask(2.75, 2, 0, 69, 168, 0.0, 0.75, "done", 0.0, share=1),
+        Ask(2.5, 2, 2, 69, 110, 0.75, 6.25, "done", 0.0, share=2),
+        Ask(2.5, 0, 1, 78, 41, 0.9, 5.5, "done", 0.0, share=1),
+        Ask(8.25, 2, 1, 84, 175, 0.93, 5.25, "done", 0.0),
+    )
+    play = Play(World((limit,), (), NONE, asks, sleeps=8 * 3600.0))
+    play.leaves_nothing(play.run())
+
+
 @given(told_limits(shaped=True), asks, hours)
 @settings(max_examples=100, deadline=None)
 def test_true_headers_however_stale_make_no_difference_to_that(
