@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..dialects.base import RequestRejected
-from ..dialects.json_text import read_json, write_json
-from ..dialects.openai_chat_server import parse_request
+from ..dialects.json_text import read_json
+from ..dialects.openai_chat_server import request_of
 from ..dialects.reading import need_map, need_text
 from ..messages import Message, Request
 
@@ -154,10 +154,10 @@ def _request(value: Mapping[str, Any], *, system: str | None = None) -> Request:
     for name in _TOOL_KEYS:
         if value.get(name):
             raise RequestRejected(f"{name} cannot be used here: a line is one question and one reply in text")
-    body = {name: value[name] for name in SETTING_KEYS if value.get(name) is not None}
+    body = {name: said for name, said in value.items() if name in SETTING_KEYS and said is not None}
     body.setdefault("model", "-")  # required in a request; which one it is, is not decided here
     body["messages"] = _messages(value)
-    request = parse_request(write_json(body))
+    request = request_of(body)
     settings = request.settings
     if value.get("extra") is not None:
         settings = replace(settings, extra={**settings.extra, **need_map(value["extra"], "extra")})

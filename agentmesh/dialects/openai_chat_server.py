@@ -26,7 +26,9 @@ from .reading import (
 from .sse import write_event
 from .values import format_duration
 
-__all__ = ["limit_headers", "parse_messages", "parse_request", "write_refusal", "write_reply", "write_stream"]
+__all__ = [
+    "limit_headers", "parse_messages", "parse_request", "request_of", "write_refusal", "write_reply", "write_stream",
+]  # fmt: skip
 
 _FINISH = {"stop": "stop", "length": "length", "tool": "tool_calls", "filter": "content_filter", "refusal": "stop"}
 _TYPE_AND_CODE: Mapping[str, tuple[str, str | None]] = MappingProxyType({
@@ -81,7 +83,11 @@ def _calls(items: Any, place: str) -> tuple[ToolCall, ...]:
 
 def parse_request(body: bytes) -> Request:
     """The neutral request in a body; fields without a neutral form go to `settings.extra`. Raises RequestRejected."""
-    left = read_body(body)
+    return request_of(read_body(body))
+
+
+def request_of(left: dict[str, Any]) -> Request:
+    """The same of a body that has been read: what has no neutral form is left in it. Raises RequestRejected."""
     model = need_text(left.pop("model", None), "model")
     messages = parse_messages(left.pop("messages", None))
     check_tool_turns(messages)

@@ -28,7 +28,7 @@ from ..events import (
     ToolEnded,
     as_recorded,
 )
-from ..outcome import Address, Outcome, Usage
+from ..outcome import Outcome, Usage
 from .ends import Ends
 from .ids import short_id
 from .read import RunFile
@@ -194,9 +194,9 @@ class Past:
         """Whether it is recorded how a task has ended, and that was not taken back."""
         return (self._ends.number(address) or 0) > self._reopened.get(address, 0)
 
-    def recall(self, address: Address, asked: str | None) -> Outcome | None:
+    def recall(self, address: str, asked: str | None) -> Outcome | None:
         """How a task that was asked just this has ended; None if it is to be performed."""
-        ended = self._ends.find(str(address)) if asked is not None and self.holds(str(address)) else None
+        ended = self._ends.find(address) if asked is not None and self.holds(address) else None
         if ended is None or ended.asked != asked:
             return None
         outcome = ended.outcome
@@ -206,21 +206,20 @@ class Past:
             return None
         return outcome
 
-    def ended_at(self, address: Address) -> int | None:
+    def ended_at(self, address: str) -> int | None:
         """The number of the record that tells how a task ended, if anything was done anew after it; else None."""
         if not self._last_reopened:
             return None
-        number = self._ends.number(str(address))
+        number = self._ends.number(address)
         return None if number is None or number > self._last_reopened else number
 
-    def done_anew_at(self, address: Address) -> int:
+    def done_anew_at(self, address: str) -> int:
         """The number of the record that tells how a task ended that was done anew; 0 for all others."""
-        name = str(address)
-        return self._ends.number(name) or 0 if name in self._reopened and self.holds(name) else 0
+        return self._ends.number(address) or 0 if address in self._reopened and self.holds(address) else 0
 
-    def is_damaged(self, address: Address) -> bool:
+    def is_damaged(self, address: str) -> bool:
         """Whether a task is to be performed again because the record of its end cannot be read."""
-        return self.holds(str(address)) and self._ends.is_damaged(str(address))
+        return self.holds(address) and self._ends.is_damaged(address)
 
     def ended_so(self, outcome: Outcome, *, asked: str | None) -> bool:
         """Whether a task that was performed again has come to just what it came to before."""

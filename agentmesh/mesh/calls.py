@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..flow.graph import Require
 from ..keys import encode_key
 from ..messages import digest
-from ..references import TemplateProblem
+from ..references import Reference, TemplateProblem
 from ..template import Template
 from .task import Task
 
@@ -45,11 +45,16 @@ def check_prompt(call: Call[Any], task: str) -> None:
     """Raises TemplateProblem, before anything is asked, for a prompt that names what it was not given."""
     if call.agent is None or not is_template(call.prompt):
         return
-    for name in Template(call.prompt, name=task).names():
+    for name in _names_in(call.prompt, task):
         if name.root not in call.data:
             given = ", ".join(call.data) or "none"
             message = f"{name}: there is no such name here; there are {given}"
             raise TemplateProblem(message, line=name.line, name=task)
+
+
+@lru_cache(maxsize=1024)  # many calls have one prompt
+def _names_in(prompt: str, task: str) -> tuple[Reference, ...]:
+    return Template(prompt, name=task).names()
 
 
 def dependencies(call: Call[Any]) -> tuple[list[Task[Any]], list[list[Task[Any]]]]:

@@ -203,11 +203,12 @@ class Recall:
         It must ask what was asked then, and so must everything that it depends on, and it must have ended after that.
         `joined` says that it depends on more than what is named. Reads a local file.
         """
-        stands = stand_recalled(needs, requires) and not self._is_outdated(address, needs, requires, joined=joined)
-        outcome = self._past.recall(address, asked) if stands else None
+        name = str(address)
+        stands = stand_recalled(needs, requires) and not self._is_outdated(name, needs, requires, joined=joined)
+        outcome = self._past.recall(name, asked) if stands else None
         if outcome is None:
-            if self._past.is_damaged(address):
-                self._tell(f"the record of how {address} ended is damaged: it is performed again")
+            if self._past.is_damaged(name):
+                self._tell(f"the record of how {name} ended is damaged: it is performed again")
             return None
         value = outcome.value
         if revive is not None and outcome.ok:
@@ -218,7 +219,7 @@ class Recall:
         return outcome if item is None and value is outcome.value else outcome.holding(item=item, value=value)
 
     def _is_outdated(
-        self, address: Address, needs: Sequence[Node], requires: Sequence[tuple[Collection, Require]], *, joined: bool
+        self, address: str, needs: Sequence[Node], requires: Sequence[tuple[Collection, Require]], *, joined: bool
     ) -> bool:
         """Whether something that a task depends on was done anew after it had ended.
 
@@ -229,13 +230,13 @@ class Recall:
             return False
         return (
             joined
-            or any(self._past.done_anew_at(need.address) > ended for need in needs)
+            or any(self._past.done_anew_at(str(need.address)) > ended for need in needs)
             or any(self._newest_of(group) > ended for group, _ in requires)
         )
 
     def _newest_of(self, group: Collection) -> int:
         if group not in self._newest:
-            self._newest[group] = max((self._past.done_anew_at(one.address) for one in group.members), default=0)
+            self._newest[group] = max((self._past.done_anew_at(str(one.address)) for one in group.members), default=0)
         return self._newest[group]
 
     async def find(self, key: str, request: Request, *, address: str) -> Found | None:

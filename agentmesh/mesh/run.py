@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -83,7 +84,7 @@ class Run:
             spare=lambda lane: 0 if lane == PYTHON_LANE else LOOK_AHEAD, recall=self.recalled,
         )  # fmt: skip
         self._group = group
-        self._keys: dict[str, Keys] = {}
+        self._keys: defaultdict[str, Keys] = defaultdict(Keys)
         self._shares: dict[tuple[str | None, float], Share] = {}  # of agents with a weight
         self._priced: set[tuple[str, ...]] = set()  # models whose prices are known to be known
         self._began = monotonic()
@@ -236,7 +237,7 @@ class Run:
 
     def unique_key(self, task: str, key: str) -> str:
         """The key itself, or with `~2`, `~3` where the task has it already, in the order of starts."""
-        return self._keys.setdefault(task, Keys()).unique(key)
+        return self._keys[task].unique(key)
 
     def lane_of(self, models: Sequence[str]) -> str:
         """The backlog in which calls of these models wait: an account, or several that share the work (`a#1+a#2`).

@@ -292,6 +292,25 @@ def test_a_task_that_joins_with_its_end_counts_like_any_other() -> None:
         graph.state.add_ended(Address("a"), Outcome("a"))
 
 
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_an_outcome_goes_with_its_last_handle_and_is_not_missed(state: State) -> None:
+    graph = Graph()
+    node = graph.add("a")
+    for _ in range(2):
+        node.take()
+    graph.end(node, state)
+    there = []
+    for _ in range(2):
+        node.drop()
+        there.append(node.outcome is not None)
+    assert (there, node.state) == ([True, False], state)
+    reader = graph.add("b", node)
+    assert reader.state == ("ready" if state == "done" else "skipped")
+    if reader.outcome is not None:
+        assert reader.outcome.error is not None
+        assert reader.outcome.error.message == "a was failed"
+
+
 def test_one_task_after_20000_others_costs_no_more_than_they_do() -> None:
     graph = FlowState()
     many = [graph.add(Address("a", str(n)), None)[0] for n in range(20_000)]

@@ -132,12 +132,12 @@ def test_what_never_ended_is_not_found(path: Path) -> None:
 def test_a_past_takes_back_an_end_and_says_how_it_was(path: Path) -> None:
     past = Past.read(path)
     assert past.finished == 2 * TASKS
-    outcome = past.recall(Address("b", "7"), "b7")
+    outcome = past.recall("b/7", "b7")
     assert outcome is not None
     assert outcome.value == "b of 7"
-    assert past.recall(Address("b", "7"), "something else") is None
+    assert past.recall("b/7", "something else") is None
     assert past.reopen("b/7", 3.0) == TaskReopened(at=3.0, address="b/7", state="done")
-    assert past.recall(Address("b", "7"), "b7") is None
+    assert past.recall("b/7", "b7") is None
     assert (past.holds("b/7"), past.reopen("b/7", 4.0)) == (False, None)
     assert past.ended_so(outcome, asked="b7")  # so that what depends on it may still stand
     past.close()
