@@ -5,10 +5,11 @@ Only where each answer lies is kept in memory, never the answers.
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self
@@ -77,7 +78,8 @@ class Answers:
     ) -> None:
         if self._file is None:
             return
-        self._file.close()
+        with suppress(OSError):  # what it cannot write now was told when it was to be written
+            self._file.close()
         if not self.arrived:
             self.partial.unlink(missing_ok=True)
 
@@ -177,4 +179,6 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 def _cannot_write(path: Path, error: OSError, *, hint: str = "") -> UserError:
+    if error.errno == errno.ENOSPC:
+        hint += "; make room, then give the same command again"
     return UserError(f"{path} cannot be written: {error.strerror or error}{hint}")

@@ -43,6 +43,7 @@ class PlainLines:
         self._failures: dict[str, int] = {}
         self._froze: dict[str, float] = {}
         self._pushed_back: dict[str, int] = {}
+        self._answered_by: set[bool] = set()  # whether models are simulated
         self._reason = ""  # of the push-back that was told last
         self._writers: dict[type, Callable[[Any], Iterator[str]]] = {
             RunStarted: self._run_started, TaskStarted: self._task_started, TaskEnded: self._task_ended,
@@ -106,6 +107,8 @@ class PlainLines:
         yield f"{event.task} {'  '.join(words)}"
 
     def _call_ended(self, event: CallEnded) -> Iterator[str]:
+        if event.result == "ok":
+            self._answered_by.add(event.simulated)
         if event.result == "pushed_back":
             name = f"{event.account}/{event.model}"
             number = self._pushed_back[name] = self._pushed_back.get(name, 0) + 1
@@ -128,7 +131,8 @@ class PlainLines:
         yield f"notice: {clean(event.text)}"
 
     def _run_ended(self, event: RunEnded) -> Iterator[str]:
-        usd = "" if event.usd is None else f", {dollars(event.usd)}"
+        mark = " (simulated)" if self._answered_by == {True} else ""
+        usd = "" if event.usd is None else f", {dollars(event.usd)}{mark}"
         left = f", {count(event.unfinished)} unfinished" if event.unfinished else ""
         reason = f" ({clean(event.reason)})" if event.reason else ""
         yield f"{event.status}{reason} after {duration(event.seconds)}: {plural(event.usage.calls, 'call')}{usd}{left}"

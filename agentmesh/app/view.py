@@ -67,7 +67,7 @@ def header_words(snapshot: Snapshot, *, style: str = "full") -> list[str]:
     spent = dollars(snapshot.usd) + ("" if snapshot.usd_known else "+")
     if snapshot.budget_usd is not None:
         spent += of + dollars(snapshot.budget_usd)
-    return [time, made + (calls or " calls"), spent]
+    return [time, made + (calls or (" call" if made == "1" else " calls")), spent]
 
 
 def _about(snapshot: Snapshot) -> int:

@@ -92,7 +92,7 @@ async def test_a_disk_that_refuses_ends_the_run(tmp_path: Path, monkeypatch: pyt
             raise OSError(28, "No space left on device")
 
         def close(self) -> None:
-            pass
+            raise OSError(28, "No space left on device")  # what waits in its buffer
 
     enter = Answers.__enter__
 
@@ -109,7 +109,10 @@ async def test_a_disk_that_refuses_ends_the_run(tmp_path: Path, monkeypatch: pyt
     error: BaseException = caught.value
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    assert str(error) == f"{answers.partial} cannot be written: No space left on device"
+    assert (
+        str(error)
+        == f"{answers.partial} cannot be written: No space left on device; make room, then give the same command again"
+    )
     assert written
     assert not answers.path.exists()
 

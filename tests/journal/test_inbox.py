@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentmesh.errors import UserError
+from agentmesh.journal.ids import new_run_id
 from agentmesh.journal.inbox import Answer, Inbox, Message, inbox_path, tell_run
 from agentmesh.journal.lock import release_lock, take_lock
 
@@ -134,6 +135,18 @@ def test_a_run_that_nobody_runs(run_file: Path) -> None:
         tell_run(run_file, "pause")
 
 
+def test_runs_are_called_by_the_name_that_people_know(tmp_path: Path) -> None:
+    path = tmp_path / f"{new_run_id(1.0)[:-4]}a3f9.db"
+    with pytest.raises(UserError, match=r"^run a3f9 is not running"):
+        tell_run(path, "pause")
+    lock = take_lock(path.with_suffix(".lock"))
+    with pytest.raises(UserError, match=r"^run a3f9 is being written by process"):
+        take_lock(path.with_suffix(".lock"))
+    with pytest.raises(UserError, match=r"^run a3f9: process .* has not answered within 0\.1 s"):
+        tell_run(path, "pause", seconds=0.1)
+    release_lock(lock, path.with_suffix(".lock"))
+
+
 def test_a_run_that_ends_before_it_has_read(run_file: Path) -> None:
     inbox = Inbox.open(run_file)
 
@@ -153,7 +166,7 @@ def test_a_run_that_ends_before_it_has_read(run_file: Path) -> None:
 
 def test_a_process_that_does_not_answer(run_file: Path) -> None:
     with held(run_file):
-        with pytest.raises(UserError, match=r"process \d+ on \S+, which runs it, has not answered within 0.1 s"):
+        with pytest.raises(UserError, match=r"process \d+ on \S+, which runs it, has not answered within 0\.1 s"):
             tell_run(run_file, "pause", seconds=0.1)
         Inbox.open(run_file)
         with pytest.raises(UserError, match="has not answered"):

@@ -99,6 +99,19 @@ def test_show_tells_what_was_known_and_export_has_it(capsys: pytest.CaptureFixtu
     assert len(capsys.readouterr().out.splitlines()) == 8
 
 
+def test_simulated_dollars_are_marked_wherever_they_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    without_tournament()
+    assert run("--display", "plain") == 0
+    marked = [line for line in capsys.readouterr().err.splitlines() if "$" in line]
+    assert marked
+    assert all("(simulated)" in line for line in marked)
+    assert main(["show", "last"]) == 0
+    assert "(simulated)" in capsys.readouterr().out
+    assert main(["runs"]) == 0
+    row, note = capsys.readouterr().out.splitlines()[1:]
+    assert ("* " in row, note) == (True, "* simulated")
+
+
 def test_gc_forgets_old_answers(capsys: pytest.CaptureFixture[str]) -> None:
     without_tournament()
     assert run("--cache", "use", "--no-journal", "--display", "none") == 0
