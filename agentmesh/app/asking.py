@@ -13,8 +13,8 @@ from ..errors import UserError
 from ..mesh.mesh import Mesh
 from ..science.planning.ask import ask, task_names
 from ..science.planning.bench import Answer, Case
-from .displays import open_display
 from .exits import EXIT_CODES
+from .screen.displays import open_display
 from .settings import Options
 from .signals import handling_signals
 from .summary import Summary

@@ -60,7 +60,7 @@ def resume_command(
                 started, path, failed=failed, on_uncertain=on_uncertain, options=options, output=output, budget=budget
             )
         case "batch":
-            from .batch import resume_batch
+            from .batch.command import resume_batch
 
             return resume_batch(path, failed=failed, on_uncertain=on_uncertain, budget=budget, options=options)
     raise UserError(

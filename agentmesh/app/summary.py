@@ -16,8 +16,8 @@ from ..limits.statistics import Bound, LaneStatistics, SmallerMaxTokens
 from ..mesh.left import Left
 from ..outcome import Outcome, Usage
 from .budgets import budget_option
-from .picture import failure_of
-from .ruler import cut
+from .screen.picture import failure_of
+from .screen.ruler import cut
 from .wording import clean, count, dollars, duration, figure, limit_words, more, percent, plural, show_command
 
 __all__ = ["Summary", "print_summary", "summary_lines"]

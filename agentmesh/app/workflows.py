@@ -200,8 +200,8 @@ async def _run(
     from ..events import Notice
     from ..workflow.mesh import Mesh  # here, as what sends calls takes a while to import, and `check` sends none
     from ..workflow.run import run_workflow, write_whole
-    from .displays import open_display
     from .record_and_replay import RecordAndReplay
+    from .screen.displays import open_display
     from .signals import handling_signals
 
     recorded = await in_thread(partial(RecordAndReplay.of, options, goes_on=None if resume is None else resume.path))

@@ -18,8 +18,8 @@ import anyio
 import pytest
 from batch_provider import Command, read_rows
 
-from agentmesh.app import batch_run
-from agentmesh.app.batch import resume_batch
+from agentmesh.app.batch import run as batch_run
+from agentmesh.app.batch.command import resume_batch
 from agentmesh.app.cli import main
 from agentmesh.app.settings import Options
 from agentmesh.errors import UserError

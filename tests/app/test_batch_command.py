@@ -14,7 +14,7 @@ import anyio
 import pytest
 from batch_provider import Command
 
-from agentmesh.app.batch_lines import OUTPUT_KEYS
+from agentmesh.app.batch.lines import OUTPUT_KEYS
 from agentmesh.journal import list_runs
 from agentmesh.simulate.virtual import VirtualLoop
 

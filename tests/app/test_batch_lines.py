@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentmesh.app.batch_lines import OUTPUT_KEYS, SETTING_KEYS, Lines, read_lines
+from agentmesh.app.batch.lines import OUTPUT_KEYS, SETTING_KEYS, Lines, read_lines
 from agentmesh.messages import Message, Settings
 
 

@@ -13,9 +13,9 @@ import anyio
 import pytest
 from batch_provider import read_rows, write_lines, write_provider
 
-from agentmesh.app.batch_answers import Answers
-from agentmesh.app.batch_lines import read_lines
-from agentmesh.app.batch_run import Batch, run_batch
+from agentmesh.app.batch.answers import Answers
+from agentmesh.app.batch.lines import read_lines
+from agentmesh.app.batch.run import Batch, run_batch
 from agentmesh.app.settings import Options
 from agentmesh.app.summary import Summary
 from agentmesh.catalog import Catalog

@@ -12,10 +12,10 @@ import trio.testing
 from inline_snapshot import snapshot
 from scripted_events import BEGAN, ended, half_way, lanes
 
-from agentmesh.app.displays import default_kind, json_line, open_display
-from agentmesh.app.picture import Picture
-from agentmesh.app.plain import PlainLines
-from agentmesh.app.view import render
+from agentmesh.app.screen.displays import default_kind, json_line, open_display
+from agentmesh.app.screen.picture import Picture
+from agentmesh.app.screen.plain import PlainLines
+from agentmesh.app.screen.view import render
 from agentmesh.errors import ErrorInfo
 from agentmesh.events import CallEnded, LaneFrozen, Notice, RunStarted, TaskAdded, TaskEnded
 from agentmesh.limits.statistics import LaneStatistics

@@ -7,8 +7,8 @@ import time
 import pytest
 from scripted_events import BEGAN, RUN, began, call, ended, half_way, item, lanes
 
-from agentmesh.app.forecast import Forecast, Row, expected_items
-from agentmesh.app.picture import Picture, Snapshot
+from agentmesh.app.screen.forecast import Forecast, Row, expected_items
+from agentmesh.app.screen.picture import Picture, Snapshot
 from agentmesh.errors import ErrorInfo
 from agentmesh.events import CollectionClosed, RunStarted, StandingsChanged, TaskAdded, TaskEnded, TaskStarted
 from agentmesh.outcome import Outcome, Usage

@@ -248,7 +248,7 @@ def test_nor_by_a_fault_of_our_own(
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("agentmesh.app.batch_run._summary", broken)
+    monkeypatch.setattr("agentmesh.app.batch.run._summary", broken)
     write_lines(place / "lines.jsonl", "ok", "refused")
     assert main(["batch", "lines.jsonl", "--provider-file", "files", "-o", "out.jsonl"]) == 4
     (told,) = place.glob(".agentmesh/error-*.txt")

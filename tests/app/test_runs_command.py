@@ -12,9 +12,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from agentmesh.app.looking import explain_damage
-from agentmesh.app.runs import runs_command
-from agentmesh.app.show import show_command
+from agentmesh.app.lookback.runs import runs_command
+from agentmesh.app.lookback.show import show_command
+from agentmesh.app.lookback.tables import explain_damage
 from agentmesh.clock import in_thread
 from agentmesh.errors import ErrorInfo, UserError
 from agentmesh.events import (

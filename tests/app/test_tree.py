@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentmesh.app.tree import tree
+from agentmesh.app.lookback.tree import tree
 
 
 def test_each_stands_below_the_last_of_those_that_it_waits_for() -> None:

@@ -9,9 +9,9 @@ from inline_snapshot import snapshot
 from rich.cells import cell_len
 from scripted_events import BEGAN, began, ended, half_way, lanes, many_lanes, unwritten_lanes
 
-from agentmesh.app.picture import Picture
-from agentmesh.app.ruler import bar, cut, joined, pad
-from agentmesh.app.view import render
+from agentmesh.app.screen.picture import Picture
+from agentmesh.app.screen.ruler import bar, cut, joined, pad
+from agentmesh.app.screen.view import render
 from agentmesh.errors import ErrorInfo
 from agentmesh.events import Event, StandingsChanged, TaskAdded, TaskEnded, TaskStarted
 from agentmesh.limits.statistics import LaneStatistics

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
-from ..journal import RunSummary, list_runs, run_files, short_id
-from .looking import (
+from ...journal import RunSummary, list_runs, run_files, short_id
+from ..options import JournalOption, JsonFlag
+from .tables import (
     GAP,
     FirstOption,
     cost,
@@ -22,7 +23,6 @@ from .looking import (
     text_of,
     when,
 )
-from .options import JournalOption, JsonFlag
 
 __all__ = ["runs_command"]
 

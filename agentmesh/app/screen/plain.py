@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..events import (
+from ...events import (
     CallEnded,
     Event,
     LaneFrozen,
@@ -16,9 +16,9 @@ from ..events import (
     TaskEnded,
     TaskStarted,
 )  # fmt: skip
+from ..wording import address_task, clean, count, dollars, duration, plural, seconds
 from .picture import Picture, TaskRow, endpoint_name, failure_of
 from .view import task_words
-from .wording import address_task, clean, count, dollars, duration, plural, seconds
 
 __all__ = ["PlainLines"]
 

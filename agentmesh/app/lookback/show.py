@@ -10,10 +10,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import UserError
-from ..journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history, short_of
-from .going_on import told_how_it_goes_on
-from .looking import (
+from ...errors import UserError
+from ...journal import RunFile, RunHistory, RunSummary, TaskHistory, find_run, item_histories, run_history, short_of
+from ..going_on import told_how_it_goes_on
+from ..options import JournalOption, JsonFlag, RunArgument
+from ..wording import plural
+from ..wording import show_command as command_for
+from .show_item import item_json, print_item
+from .tables import (
     STYLES,
     FirstOption,
     cost,
@@ -28,11 +32,7 @@ from .looking import (
     text_of,
     when,
 )
-from .options import JournalOption, JsonFlag, RunArgument
-from .show_item import item_json, print_item
 from .tree import tree
-from .wording import plural
-from .wording import show_command as command_for
 
 __all__ = ["show_command"]
 

@@ -8,13 +8,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..journal import RunSummary, list_runs, short_id
-from ..messages import Settings
-from .batch_answers import check_free, partial_of
-from .batch_lines import Line
-from .going_on import began_as, goes_on_by
-from .wording import plural
+from ...errors import UserError
+from ...journal import RunSummary, list_runs, short_id
+from ...messages import Settings
+from ..going_on import began_as, goes_on_by
+from ..wording import plural
+from .answers import check_free, partial_of
+from .lines import Line
 
 __all__ = ["NAME", "LineHash", "check_place", "earlier_batches", "find_again", "identity_of", "newest_of", "owner_of"]
 

@@ -19,12 +19,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from ..clock import sleep, wall
-from ..events import Event, write_event
-from ..limits.statistics import LaneStatistics
+from ...clock import sleep, wall
+from ...events import Event, write_event
+from ...limits.statistics import LaneStatistics
+from ..settings import DisplayKind
 from .picture import Picture
 from .plain import PlainLines
-from .settings import DisplayKind
 from .view import render
 
 __all__ = ["Display", "DisplayKind", "default_kind", "json_line", "open_display"]

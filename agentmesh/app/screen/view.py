@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from ..wording import count, dollars, duration, more, plural, seconds
 from .lane_view import found_out_lines, lane_lines
 from .picture import Failure, Snapshot, TaskRow
 from .ruler import bar, cut, joined, pad
-from .wording import count, dollars, duration, more, plural, seconds
 
 __all__ = ["MAX_WIDTH", "header_words", "render", "task_words"]
 

@@ -16,15 +16,15 @@ from typing import IO, Annotated
 import typer
 from pydantic_core import to_json
 
-from ..errors import UserError
-from ..events import TaskEnded, TaskReopened
-from ..journal import RunFile, find_run
-from ..outcome import Outcome
-from ..simulate.recording import calls_of
-from .exits import FAILED
-from .looking import journal_of
-from .options import JournalOption, OutputOption, RunArgument
-from .wording import plural
+from ...errors import UserError
+from ...events import TaskEnded, TaskReopened
+from ...journal import RunFile, find_run
+from ...outcome import Outcome
+from ...simulate.recording import calls_of
+from ..exits import FAILED
+from ..options import JournalOption, OutputOption, RunArgument
+from ..wording import plural
+from .tables import journal_of
 
 __all__ = ["export_command"]
 

@@ -12,11 +12,11 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.text import Text
 
-from ..events import CallEnded, CallSpared, ToolEnded
-from ..journal import CallHistory, ItemHistory
-from ..messages import Message, Reply
-from .looking import cost, lasted, outcome_json, status_text, text_of, when
-from .wording import plural
+from ...events import CallEnded, CallSpared, ToolEnded
+from ...journal import CallHistory, ItemHistory
+from ...messages import Message, Reply
+from ..wording import plural
+from .tables import cost, lasted, outcome_json, status_text, text_of, when
 
 __all__ = ["item_json", "print_item"]
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from ..errors import UserError
-from ..journal import RunSummary, find_run, list_runs, short_id, short_of
-from ..journal.cache import forget
-from ..journal.delete import delete_run, files_of_run
-from ..workflow.units import parse_duration
-from .looking import cost, journal_of, new_console, new_table, print_json, size, status_text, text_of, when
-from .options import JournalOption, JsonFlag
-from .wording import plural
+from ...errors import UserError
+from ...journal import RunSummary, find_run, list_runs, short_id, short_of
+from ...journal.cache import forget
+from ...journal.delete import delete_run, files_of_run
+from ...workflow.units import parse_duration
+from ..options import JournalOption, JsonFlag
+from ..wording import plural
+from .tables import cost, journal_of, new_console, new_table, print_json, size, status_text, text_of, when
 
 __all__ = ["gc_command", "rm_command"]
 

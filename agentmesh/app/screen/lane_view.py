@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from rich.text import Text
 
-from ..limits.statistics import EndpointStatistics, LaneStatistics, LimitStatistics
+from ...limits.statistics import EndpointStatistics, LaneStatistics, LimitStatistics
+from ..wording import count, figure, more, per
 from .ruler import bar, cut, joined, pad
-from .wording import count, figure, more, per
 
 __all__ = ["found_out_lines", "lane_lines"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from .wording import more
+from ..wording import more
 
 __all__ = ["bar", "cut", "joined", "pad"]
 

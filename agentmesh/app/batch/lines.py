@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..dialects.base import RequestRejected
-from ..dialects.json_text import read_json
-from ..dialects.openai_chat_server import request_of
-from ..dialects.reading import need_map, need_text
-from ..messages import Message, Request
+from ...dialects.base import RequestRejected
+from ...dialects.json_text import read_json
+from ...dialects.openai_chat_server import request_of
+from ...dialects.reading import need_map, need_text
+from ...messages import Message, Request
 
 __all__ = ["OUTPUT_KEYS", "SETTING_KEYS", "Line", "Lines", "read_lines"]
 

@@ -16,8 +16,8 @@ from typing import BinaryIO, Literal, Self
 
 import anyio
 
-from ..clock import in_thread
-from ..errors import UserError
+from ...clock import in_thread
+from ...errors import UserError
 
 __all__ = ["Answers", "check_free", "partial_of"]
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..journal import RunFile
-from ..outcome import Outcome
-from .settings import Options
-from .wording import dollars, plural
+from ...journal import RunFile
+from ...outcome import Outcome
+from ..settings import Options
+from ..wording import dollars, plural
 
 __all__ = [
     "GAP", "STYLES", "FirstOption", "cost", "explain_damage",

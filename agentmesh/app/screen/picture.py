@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..events import (
+from ...events import (
     CallEnded,
     CallIntent,
     CollectionClosed,
@@ -26,11 +26,11 @@ from ..events import (
     TaskEnded,
     TaskStarted,
 )  # fmt: skip
-from ..journal.ids import short_id
-from ..limits.statistics import LaneStatistics
-from ..outcome import Outcome
+from ...journal.ids import short_id
+from ...limits.statistics import LaneStatistics
+from ...outcome import Outcome
+from ..wording import address_task, clean, show_command, title_of
 from .forecast import Forecast, Row, expected_items
-from .wording import address_task, clean, show_command, title_of
 
 __all__ = ["Failure", "Picture", "Snapshot", "TaskRow", "TournamentRow", "endpoint_name", "failure_of"]
 

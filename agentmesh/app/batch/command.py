@@ -13,18 +13,15 @@ import anyio
 import typer
 from rich.console import Console
 
-from ..catalog import Catalog
-from ..client.asking import price_problem
-from ..errors import InputProblems, Problem, UserError
-from ..events import RunStarted
-from ..journal import RunSummary, short_id
-from ..mesh.recall import Resume
-from ..messages import Settings
-from .batch_answers import Answers, check_free
-from .batch_lines import Lines, read_lines
-from .batch_past import NAME, check_place, earlier_batches, find_again, identity_of, newest_of, owner_of
-from .budgets import BudgetOption, newest_bounds, read_budget
-from .going_on import (
+from ...catalog import Catalog
+from ...client.asking import price_problem
+from ...errors import InputProblems, Problem, UserError
+from ...events import RunStarted
+from ...journal import RunSummary, short_id
+from ...mesh.recall import Resume
+from ...messages import Settings
+from ..budgets import BudgetOption, newest_bounds, read_budget
+from ..going_on import (
     PIPE,
     FailedFlag,
     FreshFlag,
@@ -37,7 +34,7 @@ from .going_on import (
     tries_failed_again,
     with_lasting_names,
 )
-from .options import (
+from ..options import (
     CacheOption,
     DisplayOption,
     JournalOption,
@@ -49,8 +46,11 @@ from .options import (
     ReplayOption,
     SeedOption,
 )
-from .settings import Options, told
-from .summary import print_summary
+from ..settings import Options, told
+from ..summary import print_summary
+from .answers import Answers, check_free
+from .lines import Lines, read_lines
+from .past import NAME, check_place, earlier_batches, find_again, identity_of, newest_of, owner_of
 
 __all__ = ["batch_command", "resume_batch"]
 
@@ -227,8 +227,8 @@ def _ask(
     _check_models(
         read, catalog, shown=_shown(asked.lines), default=asked.model, dollars=dollars, keys=options.replay is None
     )
-    from .batch_run import Batch, run_batch  # here, because what sends calls takes a while to import
-    from .record_and_replay import RecordAndReplay
+    from ..record_and_replay import RecordAndReplay
+    from .run import Batch, run_batch  # here, because what sends calls takes a while to import
 
     batch = Batch(
         _shown(asked.lines), read.lines, notices=read.notices, system=asked.system, budget=budget,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..outcome import Outcome
+from ...outcome import Outcome
 
 __all__ = ["Forecast", "Row", "expected_items"]
 

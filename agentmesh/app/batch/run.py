@@ -9,31 +9,31 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from ..agents.loop import refuse_unusable
-from ..catalog import Catalog
-from ..client.budget import Budget
-from ..clock import in_thread, sleep, wall
-from ..errors import CallFailed, ErrorInfo
-from ..events import CollectionClosed, Notice
-from ..flow.graph import Node
-from ..keys import encode_key
-from ..mesh.left import left_of
-from ..mesh.mesh import Mesh
-from ..mesh.recall import Resume
-from ..mesh.run import PYTHON_LANE, Run
-from ..mesh.work import Job, Work
-from ..messages import Settings
-from ..outcome import Address, Outcome
-from .batch_answers import Answers
-from .batch_lines import Line
-from .batch_past import NAME, LineHash
-from .budgets import budget_words
-from .displays import open_display
-from .exits import EXIT_CODES, FAILED
-from .record_and_replay import RecordAndReplay
-from .settings import Options
-from .signals import handling_signals
-from .summary import Summary
+from ...agents.loop import refuse_unusable
+from ...catalog import Catalog
+from ...client.budget import Budget
+from ...clock import in_thread, sleep, wall
+from ...errors import CallFailed, ErrorInfo
+from ...events import CollectionClosed, Notice
+from ...flow.graph import Node
+from ...keys import encode_key
+from ...mesh.left import left_of
+from ...mesh.mesh import Mesh
+from ...mesh.recall import Resume
+from ...mesh.run import PYTHON_LANE, Run
+from ...mesh.work import Job, Work
+from ...messages import Settings
+from ...outcome import Address, Outcome
+from ..budgets import budget_words
+from ..exits import EXIT_CODES, FAILED
+from ..record_and_replay import RecordAndReplay
+from ..screen.displays import open_display
+from ..settings import Options
+from ..signals import handling_signals
+from ..summary import Summary
+from .answers import Answers
+from .lines import Line
+from .past import NAME, LineHash
 
 __all__ = ["Batch", "run_batch"]
 

@@ -1,0 +1,1 @@
+"""The command `batch`: its lines, its answers on disk, the earlier run that it goes on with, and the run itself."""
