@@ -70,7 +70,7 @@ async def _ask(
                 tasks={task: counts[task] for task in tasks if task in counts}, failures=run.failures,
                 usage=run.record.usage, usd=run.record.usd, lanes=lanes, reason=run.reason,
                 simulated=all(lane.simulated for lane in lanes), unfinished=run.runner.statistics().unfinished,
-                forecast=display.forecast, journal=journal is not None, resumes=False,
+                forecast=display.forecast, journal=journal is not None, place=options.place, resumes=False,
             )  # fmt: skip
     places = {case.id: place for place, case in enumerate(cases)}
     answers.sort(key=lambda answer: (places[answer.case.id], models.index(answer.model)))

@@ -129,8 +129,11 @@ def told_how_it_goes_on(run: str, history: RunHistory) -> str:
     return f"`{goes_on_by(run, options)}`{piped} goes on with it"
 
 
-def told_of_failures(run: RunSummary | None) -> list[str]:
-    """What to say when a run that is begun asks what an earlier one asked, which has ended with failures."""
+def told_of_failures(run: RunSummary | None, *, place: str) -> list[str]:
+    """What to say when a run that is begun asks what an earlier one asked, which has ended with failures.
+
+    `place` is what a command needs besides to find the journals.
+    """
     if run is None or run.status != "partial":
         return []
     from ..journal import short_of
@@ -140,7 +143,7 @@ def told_of_failures(run: RunSummary | None) -> list[str]:
     text = f"run {name} asked the same and is finished{failures}; this one begins anew and asks everything again"
     if began.content or began.options.get("command") == "batch":
         command = goes_on_by(name, began.options, content=began.content)
-        text += f": `{command} --failed` goes on with that one"
+        text += f": `{command}{place} --failed` goes on with that one"
     return [text]
 
 

@@ -7,13 +7,14 @@ nearest folder above it. Paths in it are relative to it. Rates add up: of two fo
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -49,6 +50,7 @@ class Options(BaseSettings):
     display: DisplayKind | None = None
     journal: Path = Path(".agentmesh")
     no_journal: bool = False
+    _place: str = PrivateAttr("")
     no_content: bool = False
     seed: int | None = None
     rate: Annotated[tuple[str, ...], NoDecode] = ()
@@ -73,6 +75,11 @@ class Options(BaseSettings):
         if self.no_journal and "journal" in self.model_fields_set:
             raise ValueError("journal and no_journal cannot both be meant")
         return self
+
+    @property
+    def place(self) -> str:
+        """What a command needs besides to find these journals: the flag, if they were named by one."""
+        return self._place
 
     @property
     def journal_folder(self) -> Path | None:
@@ -124,9 +131,12 @@ class Options(BaseSettings):
                 merged["rate"] = rates
             origin.update(dict.fromkeys(values, source))
         try:
-            return cls(**merged)
+            options = cls(**merged)
         except ValidationError as error:
             raise InputProblems(_problems(error, merged, origin=origin)) from None
+        if "journal" in given.values:
+            options._place = f" --journal {shlex.quote(str(options.journal))}"
+        return options
 
 
 def told(options: Options) -> dict[str, Any]:

@@ -52,10 +52,10 @@ class Summary:
     `spared` calls were not sent, as their answer was in the cache, or is `replayed`; `saved_usd` is what they cost when
     they were asked.
     `forecast` is the duration in seconds that the display forecast half way. Without a `journal` there is nothing that
-    `agentmesh show` could find. `left` is what was left undone; `resumes` says whether `agentmesh resume` goes on with
-    it, or the command `again`; `bounds` how its budget stands in other units than dollars. `raise_first`
-    are budgets in the workflow's file without more of which what failed would fail alike. `next` replaces the command
-    that is suggested.
+    `agentmesh show` could find; `place` is what commands need besides to find that. `left` is what was left undone;
+    `resumes` says whether `agentmesh resume` goes on with it, or the command `again`; `bounds` how its budget stands in
+    other units than dollars. `raise_first` are budgets in the workflow's file without more of which what failed would
+    fail alike. `next` replaces the command that is suggested.
     """
 
     run: str
@@ -77,6 +77,7 @@ class Summary:
     saved_usd: float | None = 0.0
     replayed: bool = False
     journal: bool = True
+    place: str = ""
     left: Left | None = None
     resumes: bool = True
     again: str | None = None
@@ -123,7 +124,7 @@ def _parts(summary: Summary, room: int | None) -> Iterator[tuple[str, str]]:
     limits = [line for lane in _telling(summary.lanes) for line in (_lane(lane), *_smaller(lane))]
     for place, line in enumerate(limits):
         yield "" if place else "limits", line
-    yield from _failures(summary, run if summary.journal else None, room=room)
+    yield from _failures(summary, run, room=room)
     for place, command in enumerate(_next(summary, run)):
         yield "" if place else "next", command
 
@@ -134,7 +135,7 @@ def _next(summary: Summary, run: str) -> list[str]:
         return [summary.next]
     if not summary.journal:
         return []
-    commands, again = [show_command(run)], summary.again or f"agentmesh resume {run}"
+    commands, again = [show_command(run) + summary.place], (summary.again or f"agentmesh resume {run}") + summary.place
     if not summary.resumes:
         return commands
     if summary.status in ("cancelled", "stopped"):
@@ -266,11 +267,12 @@ def _would_gain(smaller: SmallerMaxTokens, name: str) -> str:
     )
 
 
-def _failures(summary: Summary, run: str | None, *, room: int | None) -> Iterator[tuple[str, str]]:
+def _failures(summary: Summary, run: str, *, room: int | None) -> Iterator[tuple[str, str]]:
     """What failed, and what to type to see it. Where room is short, the error is cut and the command is not."""
-    found = [failure for one in summary.failures if (failure := failure_of(one, run=run)) is not None]
+    known = run if summary.journal else None
+    found = [failure for one in summary.failures if (failure := failure_of(one, run=known)) is not None]
     for failure in found[:_FAILURES]:
-        command = f"   {failure.command}" if failure.command else ""
+        command = f"   {failure.command}{summary.place}" if failure.command else ""
         text = f"{failure.address}: {failure.error}"
         yield failure.state, (text if room is None else cut(text, max(_MIN_ERROR, room - len(command)))) + command
     if len(found) > _FAILURES:

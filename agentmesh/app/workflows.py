@@ -115,7 +115,7 @@ def run_command(
         "output": None if output is None else str(output), **told(options),
     }  # fmt: skip
     newest = None if fresh else _newest(loaded, given, options=options)
-    resume, notices = None, told_of_failures(newest)
+    resume, notices = None, told_of_failures(newest, place=options.place)
     if newest is not None and newest.is_unfinished:
         began = began_as(newest.path)
         refuse_output_of_another(output, began)
@@ -293,6 +293,7 @@ def _show_summary(
             outputs=files, budget=None if budget is None else budget.usd, reason=result.reason, forecast=forecast,
             unfinished=result.unfinished,
             simulated=all(lane.simulated for lane in result.lanes), journal=options.journal_folder is not None,
+            place=options.place,
             left=result.left, bounds=budget_words(budget), resumes=not options.no_content,
             spared=result.spared, saved_usd=result.saved_usd,
             replayed=options.replay is not None,

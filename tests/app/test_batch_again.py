@@ -173,9 +173,8 @@ def test_asking_anew_what_has_failed_in_part_is_told(batch: Kept, capsys: pytest
     name, told = short_id(run.id), f"run {short_id(run.id)} asked the same and is finished, with 1 failure"
     capsys.readouterr()
     assert batch("--overwrite", "--display", "plain") == 1
-    assert f"{told}; this one begins anew and asks everything again: `agentmesh resume {name} --failed` goes" in (
-        capsys.readouterr().err
-    )
+    again = f"agentmesh resume {name} --journal {batch.journal} --failed"
+    assert f"{told}; this one begins anew and asks everything again: `{again}` goes" in capsys.readouterr().err
     assert batch("--overwrite", "--fresh", "--display", "plain") == 1
     assert "asked the same" not in capsys.readouterr().err
 
@@ -218,7 +217,7 @@ def test_standard_input_is_to_be_piped_again(
     assert batch("--budget", "calls=5", source="-") == 3
     told = next(line for line in capsys.readouterr().err.splitlines() if line.startswith(" next"))
     command = f"... | agentmesh batch - --model acme/fast --provider-file {batch.providers} -o {batch.out}"
-    assert told.split(maxsplit=1)[1].startswith(f"{command} --budget calls=")
+    assert told.split(maxsplit=1)[1].startswith(f"{command} --journal {batch.journal} --budget calls=")
     (run,) = list_runs(batch.journal)
     options = Options(provider_file=(batch.providers,), journal=batch.journal, display="none")
     with pytest.raises(UserError, match="pipe the same lines again") as refused:

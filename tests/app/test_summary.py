@@ -70,6 +70,15 @@ def test_a_budget_of_the_file_is_to_be_raised_before_what_failed_is_tried_again(
     ]
 
 
+def test_commands_name_the_journals_that_an_option_named() -> None:
+    *_, failed, more, show, again = summary_lines(replace(partial(), place=" --journal elsewhere"))
+    assert failed.endswith("agentmesh show a3f9 review/4 --journal elsewhere")
+    assert (show, again) == (
+        " next       agentmesh show a3f9 --journal elsewhere",
+        "            agentmesh resume a3f9 --journal elsewhere --failed",
+    ), more
+
+
 def test_a_stop_says_why_and_what_is_left() -> None:
     reason = "the budget of $2.00 is spent"
     summary = Summary(run=RUN, workflow="w", status="stopped", seconds=3, reason=reason, unfinished=12)

@@ -132,7 +132,7 @@ def batch_command(
     identity = asked.identity(read, options)
     again = None if fresh else find_again(runs, identity, failed=failed)
     replace_it = check_place(asked.output, owner, identity=identity, again=again, fresh=fresh, overwrite=overwrite)
-    read.notices += [] if fresh or again else told_of_failures(newest_of(runs, identity))
+    read.notices += [] if fresh or again else told_of_failures(newest_of(runs, identity), place=options.place)
     failed, texts = _as_before(read, None if again is None else began_as(again.path), failed=failed, budget=budget)
     resume = None if again is None else Resume(again.path, failed=failed, on_uncertain=on_uncertain_of(on_uncertain))
     answers = Answers(asked.output, len(read.lines), overwrite=replace_it, again=again is not None)
@@ -239,7 +239,7 @@ def _ask(
         summary, code = anyio.run(partial(run_batch, batch, answers, catalog=catalog, options=options))
     if options.display not in ("json", "none"):
         again = goes_on_by(short_id(summary.run), started["options"], content=not options.no_content)
-        print_summary(replace(summary, again=again), Console(stderr=True, highlight=False))
+        print_summary(replace(summary, again=again, place=options.place), Console(stderr=True, highlight=False))
     return code
 
 
