@@ -30,6 +30,7 @@ class Ends:
     def __init__(self, file: RunFile) -> None:
         self._file = file
         self._numbers: dict[str, int] = {}
+        self._earlier: dict[str, list[int]] = {}  # of those that ended more than once, ascending
         self._of_task: dict[str, list[int]] = {}  # what was ever noted of each, ascending
         self._ahead: dict[int, TaskEnded] = {}  # the longest read first
         self._read: set[tuple[str, int]] = set()  # slices
@@ -48,6 +49,8 @@ class Ends:
 
     def note(self, address: str, number: int) -> None:
         """The record with this number, higher than all before it, tells the end of a task."""
+        if address in self._numbers:
+            self._earlier.setdefault(address, []).append(self._numbers[address])
         self._numbers[address] = number
         self._of_task.setdefault(address.partition("/")[0], []).append(number)
 
@@ -62,6 +65,12 @@ class Ends:
             return None
         found = self._ahead.pop(number, None)
         return self._read_with_next(number, address.partition("/")[0]) if found is None else found
+
+    def earlier(self, address: str) -> Iterator[tuple[int, TaskEnded | None]]:
+        """How a task had ended before it did last, the newest first, and which records tell; None for a damaged one."""
+        for number in reversed(self._earlier.get(address, ())):
+            found = [event for _, event in self._file.events_at([number]) if isinstance(event, TaskEnded)]
+            yield number, found[0] if found else None
 
     def _read_with_next(self, number: int, task: str) -> TaskEnded | None:
         numbers = self._of_task[task]

@@ -92,6 +92,7 @@ class Past:
         self._closed: set[str] = set()  # collections
         self._reopened: dict[str, float] = {}  # addresses, and up to which record ends at them hold no longer
         self._last_reopened = 0
+        self._anew: dict[str, int] = {}  # of addresses that were asked for, see `done_anew_at`
         self._begins: list[tuple[float, float]] = []  # of each process: when, and the seconds of those before it
         self._by_task: dict[tuple[str, str | None], Spent] = {}
         self._ends = ends
@@ -214,8 +215,21 @@ class Past:
         return None if number is None or number > self._last_reopened else number
 
     def done_anew_at(self, address: str) -> int:
-        """The number of the record that tells how a task ended that was done anew; 0 for all others."""
-        return self._ends.number(address) or 0 if address in self._reopened and self.holds(address) else 0
+        """The number of the record since which a task that was done anew ends as it does; 0 for all others."""
+        if address not in self._reopened or not self.holds(address):
+            return 0
+        if address not in self._anew:
+            self._anew[address] = self._same_since(address)
+        return self._anew[address]
+
+    def _same_since(self, address: str) -> int:
+        """What it came to the second time may be what it came to the first time: what had read that still stands."""
+        last, since = self._ends.find(address), self._ends.number(address) or 0
+        for number, before in self._ends.earlier(address):
+            if last is None or not self._is_same(last.outcome, before, asked=last.asked):
+                break
+            since = number
+        return since
 
     def is_damaged(self, address: str) -> bool:
         """Whether a task is to be performed again because the record of its end cannot be read."""
@@ -223,7 +237,9 @@ class Past:
 
     def ended_so(self, outcome: Outcome, *, asked: str | None) -> bool:
         """Whether a task that was performed again has come to just what it came to before."""
-        before = self._ends.find(str(outcome.address))
+        return self._is_same(outcome, self._ends.find(str(outcome.address)), asked=asked)
+
+    def _is_same(self, outcome: Outcome, before: TaskEnded | None, *, asked: str | None) -> bool:
         if before is None or not (outcome.ok and before.outcome.ok and self.started.content) or before.asked != asked:
             return False
         return bool(as_recorded(outcome.value) == before.outcome.value)

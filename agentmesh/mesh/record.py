@@ -120,12 +120,13 @@ class Record:
     def done_anew(self, node: Node) -> None:
         """How this task ended before holds no longer, nor how those did that read it: who looks at the run sees that.
 
-        What depends on these may still stand, as they may come to the same, unless they had not succeeded.
+        What depends on these may still stand, as they may come to the same, unless they had not succeeded. What has
+        ended already in this process, skipped for another reason, stands.
         """
         self._reopen(str(node.address))
         above = [node]
         while above:
-            readers = above.pop().readers
+            readers = [one for one in above.pop().readers if not one.ended]
             above += [one for one in readers if self._reopen(str(one.address)) not in (None, "done")]
 
     def _reopen(self, address: str) -> State | None:

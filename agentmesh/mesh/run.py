@@ -261,7 +261,7 @@ class Run:
 
     async def _perform(self, node: Node) -> Outcome | None:
         outcome = await perform(self, node)
-        if outcome is not None and self.past is not None:
+        if outcome is not None and self.past is not None and not node.recalled:
             node.recalled = self.past.ended_so(outcome, asked=self._asked(node, outcome))
             if not node.recalled:  # else what depends on it need not be performed again
                 self.record.done_anew(node)

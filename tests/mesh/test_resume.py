@@ -253,6 +253,47 @@ async def test_what_was_taken_back_and_comes_to_the_same_is_not_done_once_more_n
     assert [event.address[0] for event in events(tmp_path, TaskReopened)] == ["a", "b", "d"]  # d was cut short
 
 
+async def test_what_comes_to_the_same_the_second_time_is_not_done_anew_for_a_later_process(tmp_path: Path) -> None:
+    def build(run: Run, instructions: str) -> list[Task[Any]]:
+        critic = am.Agent[str]("critic", model="scripted/m", instructions=instructions)
+        a = run.start(critic.on("A"), name="a")
+        b = run.start(am.call(always_the_same, a), name="b")
+        return [a, b, run.start(am.call(counted, b), name="c"), run.start(am.call(joined, [b]), name="d")]
+
+    def judged(body: dict[str, Any]) -> str:
+        return f"{'strict' if 'strict' in str(body) else 'kind'}: {said(body, 'user')[-1]}"
+
+    await go(tmp_path, lambda run: build(run, "Be kind."), judged)
+    assert performed == ["same", "counted", "joined"]
+    for strictly, done in [("Be strict.", ["same"]), ("Be strict.", []), ("Be kind.", ["same"]), ("Be kind.", [])]:
+        performed.clear()
+        await go(tmp_path, lambda run, how=strictly: build(run, how), judged, resume=Resume(run_path(tmp_path)))  # type: ignore[misc]
+        assert performed == done
+        (shown,) = list_runs(tmp_path / "journal")
+        assert (shown.status, shown.added, shown.done) == ("done", 4, 4)
+
+
+async def test_what_was_skipped_stands_when_something_else_that_it_read_is_done_anew(tmp_path: Path) -> None:
+    def answers(body: dict[str, Any]) -> Any:
+        return 400 if said(body, "user")[-1] == "B" else f"{len(str(body))}: {said(body, 'user')[-1]}"
+
+    def build(run: Run, instructions: str) -> list[Task[Any]]:
+        critic = am.Agent[str]("critic", model="scripted/m", instructions=instructions)
+        a, b = run.start(critic.on("A"), name="a"), run.start(writer.on("B"), name="b")
+        c = run.start(writer.on("C {{ a }} {{ b }}", a=a, b=b), name="c")
+        return [a, b, c, run.start(writer.on("D {{ c }}", c=c), name="d")]
+
+    await go(tmp_path, lambda run: build(run, "Be kind."), answers)
+    again = await go(tmp_path, lambda run: build(run, "Be strict."), answers, resume=Resume(run_path(tmp_path)))
+    assert (again.asked, [one.state for one in again.ended.values()]) == (
+        ["A"],
+        ["done", "failed", "skipped", "skipped"],
+    )
+    (shown,) = list_runs(tmp_path / "journal")
+    assert (shown.added, shown.done, shown.failed, shown.skipped) == (4, 1, 1, 2)
+    assert [event.address[0] for event in events(tmp_path, TaskReopened)] == ["a"]
+
+
 @pytest.mark.parametrize("killed", [False, True])
 async def test_what_was_skipped_for_a_failure_is_done_once_that_has_succeeded(tmp_path: Path, killed: bool) -> None:
     await go(tmp_path, chain, 400)
@@ -273,6 +314,11 @@ async def always_the_same(text: str) -> str:
 async def counted(text: str) -> str:
     performed.append("counted")
     return text
+
+
+async def joined(texts: list[str]) -> str:
+    performed.append("joined")
+    return " ".join(texts)
 
 
 async def papers(text: str) -> Paper:
@@ -421,6 +467,33 @@ async def test_matches_are_played_again_without_asking(tmp_path: Path, killed: b
     assert matches[: len(played)] == played
     assert len(first.asked) + len(second.asked) == 4 + 20 + second.run.record.usage.uncertain
     assert sum(row.matches for row in second.ended["contest"].value) == 40
+
+
+async def unpause_later():  # type: ignore[no-untyped-def]
+    await anyio.sleep(2.0)
+    current[-1].set_paused(False)
+    return Paper(title="later")  # cannot be read from its record, so that it is done again
+
+
+async def test_a_tournament_that_has_failed_is_found_as_it_ended_once_its_entrants_are(tmp_path: Path) -> None:
+    judge = am.Agent[Any]("judge", model="scripted/m")
+
+    def build(run: Run) -> list[Task[Any]]:
+        current.append(run)
+        run.start(am.call(unpause_later), name="later")
+        theme = run.start(am.call(opaque, "x"), name="theme")
+        run.set_paused(True)  # when the tournament begins, the theme has come to the same, and the drafts are found
+        drafts = [run.start(writer.on("D {{ n }}", n=n), name="draft", key=str(n), after=theme) for n in range(2)]
+        return [*drafts, run.tournament(judge, entrants=drafts, criteria="quality", stop=am.Stop(matches=1))]
+
+    def answers(body: dict[str, Any]) -> Any:
+        return 400 if "response_format" in body else echo(body)
+
+    await go(tmp_path, build, answers)
+    again = await go(tmp_path, build, answers, resume=Resume(run_path(tmp_path)))
+    assert (again.asked, [one.state for one in again.ended.values()]) == ([], ["done", "done", "failed"])
+    assert performed == ["opaque", "opaque"]
+    assert events(tmp_path, TaskReopened) == []
 
 
 async def test_a_run_that_keeps_no_content_asks_again_and_says_so(tmp_path: Path) -> None:
