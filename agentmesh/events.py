@@ -22,8 +22,8 @@ from .outcome import Outcome, State, Usage
 __all__ = [
     "EVENT_TYPES", "CallEnded", "CallIntent", "CallSpared", "CollectionClosed", "Emit", "Event", "LaneFrozen",
     "MatchEnded", "Notice", "RunEnded", "RunResumed", "RunStarted", "RunStatus", "Source", "Standing",
-    "StandingsChanged", "TaskAdded", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded", "as_recorded",
-    "read_event", "write_event",
+    "StandingsChanged", "TaskAdded", "TaskDropped", "TaskEnded", "TaskReopened", "TaskStarted", "ToolEnded",
+    "as_recorded", "read_event", "write_event",
 ]  # fmt: skip
 
 RunStatus = Literal["done", "partial", "stopped", "cancelled"]
@@ -261,6 +261,18 @@ class TaskReopened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskDropped:
+    """A run that went on has come to its end without a task of an earlier process: that is not asked for any more.
+
+    `state` is how it had ended, None if it had not. What it has cost still counts.
+    """
+
+    at: float
+    address: str
+    state: State | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded:
     """What a tool gave for a model's call of it; `arguments` is the JSON text as the model wrote it.
 
@@ -300,7 +312,7 @@ class CallSpared:
 Event = (
     RunStarted | TaskAdded | CollectionClosed | TaskStarted | CallIntent | CallEnded | LaneFrozen
     | TaskEnded | MatchEnded | StandingsChanged | Notice | RunEnded | RunResumed | TaskReopened | ToolEnded
-    | CallSpared
+    | CallSpared | TaskDropped
 )  # fmt: skip
 Emit = Callable[[Event], None]
 """Where events go: synchronous, never waits, never raises for a reader's fault."""
@@ -308,7 +320,7 @@ Emit = Callable[[Event], None]
 EVENT_TYPES: tuple[type[Any], ...] = (
     RunStarted, TaskAdded, CollectionClosed, TaskStarted, CallIntent, CallEnded, LaneFrozen,
     TaskEnded, MatchEnded, StandingsChanged, Notice, RunEnded, RunResumed, TaskReopened, ToolEnded,
-    CallSpared,
+    CallSpared, TaskDropped,
 )  # fmt: skip
 """In the order of their numbers in the journal: append only."""
 

@@ -17,7 +17,7 @@ __all__ = [
     "open_to_read", "readable",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 RUNS_FOLDER = "runs"
 
 _RUN = f"CREATE TABLE run (id TEXT PRIMARY KEY, {', '.join(TALLY_COLUMNS)})"

@@ -17,6 +17,7 @@ from ..events import (
     RunResumed,
     RunStarted,
     TaskAdded,
+    TaskDropped,
     TaskEnded,
     TaskReopened,
     TaskStarted,
@@ -92,7 +93,7 @@ class CallHistory:
 @dataclass(slots=True)
 class ItemHistory:
     """One item: when it was added and begun (seconds since 1970), its calls in their order, and its outcome if it has
-    one. `reopened` counts the end states that held no longer."""
+    one. `reopened` counts the end states that held no longer; `dropped`: it is not asked for any more."""
 
     address: str
     added: float | None = None
@@ -102,6 +103,7 @@ class ItemHistory:
     tools: list[ToolEnded] = field(default_factory=list)
     matches: list[MatchEnded] = field(default_factory=list)
     reopened: int = 0
+    dropped: bool = False
 
 
 def run_history(run: RunFile, *, failures: int | None = None) -> RunHistory:
@@ -114,7 +116,7 @@ def run_history(run: RunFile, *, failures: int | None = None) -> RunHistory:
     ends: dict[str, Noted] = {}
     few: list[int] = []
     for noted in parts.noted:
-        if noted.kind is TaskReopened:
+        if noted.kind in (TaskReopened, TaskDropped):
             ends.pop(noted.address or "", None)
         elif noted.kind is TaskEnded:
             ends[noted.address or ""] = noted
@@ -150,7 +152,10 @@ def _note(history: RunHistory, event: Event) -> None:
             pass
 
 
-_OF_ITEMS = (TaskAdded, TaskStarted, CallIntent, CallEnded, CallSpared, TaskEnded, TaskReopened, ToolEnded, MatchEnded)
+_OF_ITEMS = (
+    TaskAdded, TaskStarted, CallIntent, CallEnded, CallSpared, TaskEnded, TaskReopened, ToolEnded,
+    MatchEnded, TaskDropped,
+)  # fmt: skip
 
 
 def item_histories(run: RunFile, address: str, *, first: int | None = None) -> Iterator[ItemHistory]:
@@ -196,7 +201,8 @@ def _between(run: RunFile, address: str) -> tuple[int, int]:
 def _tell(items: dict[str, ItemHistory], event: Event) -> None:
     match event:
         case TaskAdded():
-            _item(items, str(Address(event.task, event.key, event.sample))).added = event.at
+            item = _item(items, str(Address(event.task, event.key, event.sample)))
+            item.added, item.dropped = event.at, False
         case TaskStarted():
             _item(items, event.address).started = event.at
         case CallIntent():
@@ -212,6 +218,9 @@ def _tell(items: dict[str, ItemHistory], event: Event) -> None:
         case TaskReopened():
             item = _item(items, event.address)
             item.outcome, item.reopened = None, item.reopened + 1
+        case TaskDropped():
+            item = _item(items, event.address)
+            item.outcome, item.dropped = None, True
         case MatchEnded():
             _item(items, event.address).matches.append(event)
         case _:

@@ -27,6 +27,7 @@ from ..events import (
     RunResumed,
     RunStarted,
     TaskAdded,
+    TaskDropped,
     TaskEnded,
     TaskReopened,
     TaskStarted,
@@ -152,6 +153,12 @@ def _reopened(task: TaskHistory, event: TaskReopened) -> None:
     task.count(event.state, -1)
 
 
+def _dropped(task: TaskHistory, event: TaskDropped) -> None:
+    task.added -= 1
+    if event.state is not None:
+        task.count(event.state, -1)
+
+
 def _played(task: TaskHistory, event: MatchEnded) -> None:
     task.matches += 1
 
@@ -175,14 +182,15 @@ def _by_name(event: Any) -> str:
     return name
 
 
-_NOTED = frozenset({RunStarted, RunResumed, RunEnded, Notice, TaskReopened})
+_NOTED = frozenset({RunStarted, RunResumed, RunEnded, Notice, TaskReopened, TaskDropped})
 _NAMES: Mapping[type[Any], Callable[[Any], str]] = MappingProxyType({
     TaskAdded: _by_name, CollectionClosed: _by_name, TaskEnded: lambda event: event.outcome.task,
-    **dict.fromkeys((TaskStarted, CallIntent, CallEnded, CallSpared, MatchEnded, TaskReopened, ToolEnded), _at_address),
+    **dict.fromkeys((TaskStarted, CallIntent, CallEnded, CallSpared, MatchEnded, ToolEnded), _at_address),
+    **dict.fromkeys((TaskReopened, TaskDropped), _at_address),
 })  # fmt: skip
 _COUNTS: Mapping[type[Any], Callable[[TaskHistory, Any], None]] = MappingProxyType({
     TaskAdded: _added, CallIntent: _sent, CallEnded: _answered, TaskEnded: _ended, TaskReopened: _reopened,
-    MatchEnded: _played, ToolEnded: _used, CallSpared: _spared,
+    MatchEnded: _played, ToolEnded: _used, CallSpared: _spared, TaskDropped: _dropped,
 })  # fmt: skip
 
 _COLUMNS = tuple(column.name for column in fields(TaskHistory))

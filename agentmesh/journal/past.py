@@ -7,7 +7,7 @@ when a task is performed again, which is the exception.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..events import (
     RunResumed,
     RunStarted,
     TaskAdded,
+    TaskDropped,
     TaskEnded,
     TaskReopened,
     ToolEnded,
@@ -37,7 +38,7 @@ __all__ = ["Answers", "Past", "Spent"]
 
 _CUT_OFF = "the process ended while this call was in flight"
 _STORY = (RunStarted, RunResumed, MatchEnded)
-_STATES = (TaskAdded, TaskEnded, TaskReopened, CollectionClosed)
+_STATES = (TaskAdded, TaskEnded, TaskReopened, TaskDropped, CollectionClosed)
 _CALLS = (CallIntent, CallEnded, ToolEnded)
 
 
@@ -141,6 +142,9 @@ class Past:
             elif kind is TaskReopened:
                 self._reopened[address] = number
                 self._last_reopened = number
+            elif kind is TaskDropped:
+                self._added.discard(address)
+                self._reopened[address] = number
             elif kind is CollectionClosed:
                 self._closed.add(address)
             else:
@@ -268,6 +272,12 @@ class Past:
         before = self._ends.find(address) if self.holds(address) else None
         self._reopened[address] = math.inf
         return None if before is None else TaskReopened(at=at, address=address, state=before.outcome.state)
+
+    def dropped(self, there: Iterable[str], at: float) -> Iterator[TaskDropped]:
+        """What takes back the tasks that are recorded and are not `there`."""
+        for address in sorted(self._added.difference(there)):
+            reopened = self.reopen(address, at)
+            yield TaskDropped(at=at, address=address, state=None if reopened is None else reopened.state)
 
     def asked_under(self, address: str) -> Sequence[str]:
         """What follows an address and `/` in the addresses of calls under it, in the order in which they began."""

@@ -17,6 +17,7 @@ from ..events import (
     RunStarted,
     RunStatus,
     TaskAdded,
+    TaskDropped,
     TaskEnded,
     TaskReopened,
 )
@@ -111,6 +112,10 @@ class Tally:
                 setattr(self, outcome.state, getattr(self, outcome.state) + 1)
             case TaskReopened(state=state):
                 setattr(self, state, getattr(self, state) - 1)
+            case TaskDropped(state=ended):
+                self.added -= 1
+                if ended is not None:
+                    setattr(self, ended, getattr(self, ended) - 1)
             case RunStarted():
                 self.name, self.began = storable(event.name), event.at
                 self.source = None if event.source is None else storable(event.source)

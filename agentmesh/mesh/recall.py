@@ -170,6 +170,8 @@ def _notices(past: Past, changes: Sequence[str]) -> list[str]:
         texts[0] += f"; {calls} in flight, may have been paid, and {what}"
     if changes:
         texts.append(f"the workflow has changed since: {', '.join(changes)}; what asks the same is not asked again")
+        if any(change.startswith("inputs.") for change in changes):
+            texts[-1] += ", and the inputs are still those that the run began with"
     forgotten, calls_again = past.forgotten
     if forgotten:
         what = "1 task is" if forgotten == 1 else f"{forgotten:,} tasks are"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..clock import wall
@@ -136,6 +136,17 @@ class Record:
             return None
         self._last = self.journal.append(reopened)
         return reopened.state
+
+    def drop_all_but(self, there: Iterable[Address]) -> None:
+        """A run has come to its end with these tasks: others, of earlier processes, do not count any more."""
+        dropped = 0
+        for event in () if self._past is None else self._past.dropped(map(str, there), wall()):
+            self.emit(event)
+            dropped += 1
+        if dropped:
+            what = "1 task of before is" if dropped == 1 else f"{dropped:,} tasks of before are"
+            text = f"{what} not asked for any more, and left out; what was spent on them still counts"
+            self.emit(Notice(at=wall(), level="info", text=text))
 
     def tell_once(self, text: str) -> None:
         """Say something that a person should read once, however often it comes up."""

@@ -385,6 +385,8 @@ class Run:
             paused=self.pause.seconds + (0.0 if self.past is None else self.past.paused),
         )  # fmt: skip
         if self.record.broken is None:
+            if self.status in ("done", "partial"):  # else the graph may not be complete
+                self.record.drop_all_but(self.runner.state.nodes)
             self.record.emit(ended)
         return ended
 

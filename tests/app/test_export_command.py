@@ -19,7 +19,7 @@ from agentmesh.app.cli import main
 from agentmesh.catalog import Catalog
 from agentmesh.clock import in_thread
 from agentmesh.errors import ErrorInfo
-from agentmesh.events import CallEnded, CallIntent, Event, RunStarted, TaskEnded, TaskReopened
+from agentmesh.events import CallEnded, CallIntent, Event, RunStarted, TaskDropped, TaskEnded, TaskReopened
 from agentmesh.journal import Journal
 from agentmesh.messages import Message, Reply, Request
 from agentmesh.outcome import Outcome, Usage
@@ -66,6 +66,8 @@ def a_run() -> list[Event]:
         CallEnded(at=4.0, attempt=2, **who, **answered),
         TaskEnded(at=4.0, outcome=Outcome("t", "a", value="Nine days.")),
         CallIntent(at=5.0, attempt=1, request=request, **(who | {"call": 2})),
+        TaskEnded(at=5.0, outcome=Outcome("t", "d", value="z")),
+        TaskDropped(at=6.0, address="t/d", state="done"),
     ]  # fmt: skip
 
 
@@ -79,7 +81,7 @@ def test_events_are_raw_and_numbered(capfdbinary: pytest.CaptureFixture[bytes]) 
     write(a_run())
     assert main(["export", "last", "--events"]) == 0
     found = rows(capfdbinary.readouterr().out.decode())
-    assert [row["number"] for row in found] == list(range(1, 13))
+    assert [row["number"] for row in found] == list(range(1, 15))
     assert (found[0]["event"], found[0]["data"]["name"]) == ("RunStarted", "h")
     assert found[1]["data"]["request"]["messages"][0]["text"] == "How long?"
 

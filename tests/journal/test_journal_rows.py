@@ -26,6 +26,7 @@ from agentmesh.events import (
     Standing,
     StandingsChanged,
     TaskAdded,
+    TaskDropped,
     TaskEnded,
     TaskReopened,
     TaskStarted,
@@ -65,6 +66,7 @@ EVENTS: list[Event] = [
         at=3.0, call=2, address="review/a", agent="critic", account="sim", model="small", source="cache", key="k",
         request=Request("small", (Message("user", SECRET),)), reply=REPLY, usd=0.25,
     ),
+    TaskDropped(at=3.0, address="review/a", state=None),
 ]  # fmt: skip
 
 
@@ -105,6 +107,7 @@ def test_rows_say_whom_they_concern() -> None:
         (None, None), ("review/a/2", None), ("review", None), ("review/a", None), ("review/a", 2), ("review/a", 2),
         (None, None), ("review/a", None), ("contest/a+b/1", None), ("contest", None), (None, None),
         (None, None), (None, None), ("review/a", None), ("review/a", None), ("review/a", None),
+        ("review/a", None),
     ]  # fmt: skip
 
 

@@ -23,11 +23,12 @@ from agentmesh.events import (
     MatchEnded,
     Notice,
     TaskAdded,
+    TaskDropped,
     TaskEnded,
     TaskReopened,
     ToolEnded,
 )
-from agentmesh.journal import RunFile, list_runs
+from agentmesh.journal import RunFile, item_histories, list_runs, run_history
 from agentmesh.mesh.recall import Resume
 from agentmesh.mesh.run import Run
 from agentmesh.mesh.task import Task
@@ -202,6 +203,34 @@ async def test_changed_instructions_ask_again_what_they_concern(tmp_path: Path) 
     second = await go(tmp_path, lambda run: build(run, "Be strict."))
     # What the critic says is the same as before, so what reads it is not asked again.
     assert second.asked == ["B re: A", "E re: C re: B re: A"]
+
+
+async def test_what_a_later_process_does_not_ask_for_does_not_count_and_may_come_back(tmp_path: Path) -> None:
+    def build(run: Run, names: str) -> list[Task[Any]]:
+        drafts = [run.start(writer.on(name.upper()), name="draft", key=name) for name in names]
+        return [*drafts, *(run.start(am.call(failing, one), name="check") for one in drafts)]
+
+    def failing(draft: str) -> str:
+        raise ValueError(draft)
+
+    await go(tmp_path, lambda run: build(run, "abc"), after=1.5)  # all drafts have ended
+    second = await go(tmp_path, lambda run: build(run, "ad"))
+    assert second.asked == ["D"]
+    (shown,) = list_runs(tmp_path / "journal")
+    assert (shown.status, shown.added, shown.done, shown.failed, shown.calls) == ("partial", 4, 2, 2, 4)
+    dropped = {event.address: event.state for event in events(tmp_path, TaskDropped)}
+    assert dropped == {"draft/b": "done", "draft/c": "done", "check/b": "failed", "check/c": "failed"}
+    with RunFile.open(run_path(tmp_path)) as file:
+        history = run_history(file)
+        (item,) = item_histories(file, "draft/b")
+    assert [task.unfinished for task in history.tasks.values()] == [0, 0]
+    assert [str(one.address) for one in history.failures] == ["check/a", "check/d"]
+    assert (item.dropped, item.outcome, len(item.calls)) == (True, None, 1)
+
+    third = await go(tmp_path, lambda run: build(run, "bad"), resume=Resume(run_path(tmp_path), failed=True))
+    assert third.asked == []  # the answer to b is still there
+    (shown,) = list_runs(tmp_path / "journal")
+    assert (shown.added, shown.done, shown.failed, shown.calls) == (6, 3, 3, 4)
 
 
 @pytest.mark.parametrize("several", [False, True])

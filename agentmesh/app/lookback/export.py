@@ -17,7 +17,7 @@ import typer
 from pydantic_core import to_json
 
 from ...errors import UserError
-from ...events import TaskEnded, TaskReopened
+from ...events import TaskDropped, TaskEnded, TaskReopened
 from ...journal import RunFile, find_run
 from ...outcome import Outcome
 from ...simulate.recording import calls_of
@@ -70,10 +70,13 @@ def _events(file: RunFile) -> Iterator[bytes]:
 
 
 def _results(file: RunFile) -> Iterator[bytes]:
-    """The outcomes that hold: what was done anew has its last one only."""
-    reopened = {event.address: number for number, event in file.events(TaskReopened) if isinstance(event, TaskReopened)}
+    """The outcomes that hold: what was done anew has its last one only, what is not asked for any more none."""
+    taken_back: dict[str, int] = {}
+    for number, event in file.events(TaskReopened, TaskDropped):
+        if isinstance(event, (TaskReopened, TaskDropped)):
+            taken_back[event.address] = number
     for number, event in file.events(TaskEnded):
-        if isinstance(event, TaskEnded) and number > reopened.get(str(event.outcome.address), 0):
+        if isinstance(event, TaskEnded) and number > taken_back.get(str(event.outcome.address), 0):
             yield _row(event.outcome)
 
 

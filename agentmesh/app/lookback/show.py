@@ -106,9 +106,11 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
     if summary.holder is not None and summary.is_running:
         text.append(f" in {summary.holder}")
     retries = sum(task.retries for task in history.tasks.values())
-    counts, saved = [plural(summary.calls, "call")], cost(summary.saved_usd, simulated=summary.simulated)
+    counts, saved = [plural(summary.calls, "call")], ""
+    if summary.saved_usd:  # of a recording nobody may know
+        saved = f", {cost(summary.saved_usd, simulated=summary.simulated)} saved"
     counts += [plural(retries, "retry") if retries else ""]
-    counts += [f"{plural(summary.spared, 'answer')} known, {saved} saved" if summary.spared else ""]
+    counts += [f"{plural(summary.spared, 'answer')} known{saved}" if summary.spared else ""]
     counts += [f"{summary.pushed_back:,} pushed back" if summary.pushed_back else ""]
     tokens = ((summary.input_tokens, "in"), (summary.output_tokens, "out"))
     counts += [f"{plural(number, 'token')} {way}" for number, way in tokens if number]
@@ -151,7 +153,7 @@ def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
     figures = [f"{number:,}" if number else "" for number in (task.calls, task.retries)]
     return [
         text_of(branch + task.task),
-        items or "not begun",
+        items or ("not asked for any more" if task.calls else "not begun"),
         *figures,
         lasted(waited),
         lasted(took),

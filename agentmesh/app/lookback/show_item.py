@@ -34,6 +34,8 @@ def print_item(console: Console, item: ItemHistory) -> None:
         simulated = [end.simulated for call in item.calls.values() for end in call.ends]
         spent = cost(outcome.usd, simulated=any(simulated) and all(simulated))
         head.append(f"  {lasted(outcome.seconds)}  {spent}")
+    elif item.dropped:
+        head.append("  not asked for any more", "dim")
     elif item.added is not None or item.started is not None:
         head.append("  unfinished", "yellow")
     console.print(head, soft_wrap=True)
@@ -62,6 +64,7 @@ def item_json(item: ItemHistory) -> dict[str, Any]:
         "tools": [asdict(tool) for tool in item.tools],
         "matches": [asdict(match) for match in item.matches],
         "reopened": item.reopened,
+        "dropped": item.dropped,
     }
 
 
