@@ -37,6 +37,7 @@ __all__ = [
     "replayed_run",
     "told_how_it_goes_on",
     "told_of_failures",
+    "told_of_unfinished",
     "tries_failed_again",
     "with_lasting_names",
 ]
@@ -145,6 +146,21 @@ def told_of_failures(run: RunSummary | None, *, place: str) -> list[str]:
         command = goes_on_by(name, began.options, content=began.content)
         text += f": `{command}{place} --failed` goes on with that one"
     return [text]
+
+
+def told_of_unfinished(folder: Path | None, *, name: str, place: str) -> list[str]:
+    """What to say when a workflow is begun after a run of it with other inputs that was left unfinished. Blocks."""
+    from ..journal import RunSummary, run_files, short_of
+
+    runs = map(RunSummary.readable_or_not, [] if folder is None else run_files(folder))
+    last = next((run for run in runs if run.name == name), None)
+    if last is None or last.is_running or not last.is_unfinished:
+        return []
+    began, run = began_as(last.path), short_of(last.path)
+    if began.options.get("command") != "run" or not began.content:
+        return []
+    goes_on = f"`agentmesh resume {run}{place}` goes on with it"
+    return [f"run {run} of {name}, with other inputs or models, is unfinished: {goes_on}"]
 
 
 def with_lasting_names(options: Options) -> Options:

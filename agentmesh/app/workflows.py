@@ -30,6 +30,7 @@ from .going_on import (
     on_uncertain_of,
     refuse_output_of_another,
     told_of_failures,
+    told_of_unfinished,
     tries_failed_again,
     with_lasting_names,
 )
@@ -122,6 +123,8 @@ def run_command(
         given["budget"] = began.options.get("budget")
         given["failed"], notices = tries_failed_again(False, began.options)
         resume = _resume(newest.path, loaded, failed=given["failed"], on_uncertain=on_uncertain)
+    elif not fresh:
+        notices += told_of_unfinished(options.journal_folder, name=loaded.name, place=options.place)
     return _go(
         loaded, given, budget=budget, catalog=catalog, options=options, output=output, resume=resume, notices=notices
     )

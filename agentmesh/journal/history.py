@@ -52,6 +52,16 @@ class RunHistory:
     resumed: list[RunResumed] = field(default_factory=list)
     ended: RunEnded | None = None
 
+    def took(self, task: TaskHistory) -> float | None:
+        """Seconds between the beginning and the last end of a task in which a process went on with the run."""
+        if task.first is None or task.last is None:
+            return None
+        return max(0.0, self._life_at(task.last) - self._life_at(task.first))
+
+    def _life_at(self, at: float) -> float:
+        seconds = next((one.at - one.seconds for one in reversed(self.resumed) if one.at <= at), None)
+        return at - (seconds if seconds is not None else 0.0 if self.started is None else self.started.at)
+
 
 @dataclass(slots=True)
 class CallHistory:

@@ -74,7 +74,7 @@ def find_newest(folder: Path, *, name: str, identity: str | None = None) -> RunS
     if newest is not None and newest.is_running:
         raise UserError(
             f"run {short_id(newest.id)} of the same name and inputs is being written by {newest.holder}: wait for it, "
-            "or start another one"
+            "or begin another one (--fresh, in Python resume=False)"
         )
     return newest
 

@@ -145,7 +145,7 @@ class Record:
             dropped += 1
         if dropped:
             what = "1 task of before is" if dropped == 1 else f"{dropped:,} tasks of before are"
-            text = f"{what} not asked for any more, and left out; what was spent on them still counts"
+            text = f"{what} not asked for any more, and left out; what was spent there still counts"
             self.emit(Notice(at=wall(), level="info", text=text))
 
     def tell_once(self, text: str) -> None:

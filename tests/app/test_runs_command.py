@@ -246,7 +246,7 @@ def test_simulated_dollars_are_marked() -> None:
     assert [one["simulated"] for one in json.loads(run("runs", "--json"))["runs"]] == [False, True]
     text = run("show", "a3f9")
     assert "$0.25 (simulated)" in text
-    assert "simulated cost" in text
+    assert "$0.25*" in text
     assert "simulated" not in run("show", "b7k2")
     assert run("show", "a3f9", "draft/17").count("$0.25 (simulated)") == 2
 

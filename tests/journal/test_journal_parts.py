@@ -118,6 +118,7 @@ def test_sums_are_those_of_all_processes(tmp_path: Path) -> None:
     assert [notice.text for notice in history.notices] == ["again"]
     assert history.ended is not None
     assert history.ended.seconds == 21.0
+    assert history.took(draft) == (45.0 - 40.0 + 15.0) - (11.0 - 10.0)  # nobody went on with it from 25 to 40
 
 
 @pytest.mark.parametrize("cut", range(1, len(FIRST) + len(SECOND)))

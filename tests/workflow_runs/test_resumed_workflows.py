@@ -98,6 +98,22 @@ def test_the_same_command_goes_on_after_a_kill_and_gives_what_an_undisturbed_run
     assert len(list_runs(Path(".agentmesh"))) == 2
 
 
+def test_who_begins_with_other_inputs_hears_of_the_run_that_is_unfinished(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begin(model: str, *more: str) -> str:
+        return run("run", "chain.yaml", "--model", model, "--display", "plain", *more, capsys=capsys)[2]
+
+    killed("run", "chain.yaml")
+    (before,) = list_runs(Path(".agentmesh"))
+    said = f"with other inputs or models, is unfinished: `agentmesh resume {before.id[-4:]}` goes on with it"
+    assert said in begin("sim/large", "--budget", "calls=1")
+    assert "is unfinished: " not in begin("sim/small", "--fresh")
+    assert "is unfinished: " not in begin(
+        "sim/large", "--input", 'words=[{"w": "x"}]'
+    )  # there is a newer one, which is finished
+
+
 def test_what_was_in_the_place_of_its_result_when_a_run_began_is_replaced_by_the_same_command_again(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,10 +12,11 @@ from ...journal import RunSummary, list_runs, run_files, short_id
 from ..options import JournalOption, JsonFlag
 from .tables import (
     GAP,
+    SIMULATED_MARK,
     FirstOption,
-    cost,
     journal_of,
     lasted,
+    marked_cost,
     new_console,
     new_table,
     print_json,
@@ -53,14 +54,10 @@ def runs_command(journal: JournalOption = None, json: JsonFlag = False, first: F
         table.add_row(*row)
     console.print(table)
     if any(run.simulated for run in found):
-        console.print(Text("* simulated", "dim"))
+        console.print(SIMULATED_MARK)
     for run in found:
         if run.problem is not None:
             console.print(text_of(run.problem, "red"), soft_wrap=True)
-
-
-def _cost(run: RunSummary) -> str:
-    return cost(run.usd) + ("*" if run.simulated else "")
 
 
 def _titles(table: Table) -> list[Text]:
@@ -77,4 +74,10 @@ def _cells(run: RunSummary, short: str) -> list[Text]:
     seconds = run.seconds
     if seconds is None and run.is_running and run.began is not None:
         seconds = time.time() - run.began
-    return [*first, tasks, Text(f"{run.calls:,}"), Text(_cost(run)), Text(lasted(seconds))]
+    return [
+        *first,
+        tasks,
+        Text(f"{run.calls:,}"),
+        Text(marked_cost(run.usd, simulated=run.simulated)),
+        Text(lasted(seconds)),
+    ]

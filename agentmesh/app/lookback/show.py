@@ -18,12 +18,14 @@ from ..wording import plural
 from ..wording import show_command as command_for
 from .show_item import item_json, print_item
 from .tables import (
+    SIMULATED_MARK,
     STYLES,
     FirstOption,
     cost,
     explain_damage,
     journal_of,
     lasted,
+    marked_cost,
     new_console,
     new_table,
     outcome_json,
@@ -129,26 +131,28 @@ def _headline(summary: RunSummary, history: RunHistory, short: str) -> Text:
 
 
 def _print_tasks(console: Console, history: RunHistory, *, first: int, simulated: bool) -> None:
-    spent = "simulated cost" if simulated else "cost"
-    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited, sum", "time", spent])
+    table = new_table(["task"], folding=["items"], numbers=["calls", "retries", "waited, sum", "time", "cost"])
     rows = tree({name: task.needs.splitlines() for name, task in history.tasks.items()})
     for name, branch in rows[:first]:
-        table.add_row(*_task_cells(history.tasks[name], branch))
+        table.add_row(
+            *_task_cells(history.tasks[name], branch, took=history.took(history.tasks[name]), simulated=simulated)
+        )
     console.print()
     console.print(table)
+    if simulated:
+        console.print(SIMULATED_MARK)
     if len(rows) > first:
         console.print(text_of(f"and {plural(len(rows) - first, 'more task')} (--first {len(rows)})"))
 
 
-def _task_cells(task: TaskHistory, branch: str) -> list[Text | str]:
+def _task_cells(task: TaskHistory, branch: str, *, took: float | None, simulated: bool) -> list[Text | str]:
     counts = [(getattr(task, state), state) for state in ("done", "failed", "skipped", "cancelled", "unfinished")]
     items = ", ".join(f"{count:,} {state}" for count, state in counts if count)
     if task.spared:
         items += (", " if items else "") + f"{plural(task.spared, 'answer')} known"
     if task.matches:
         items += (", " if items else "") + plural(task.matches, "match")
-    took = None if task.first is None or task.last is None else task.last - task.first
-    spent = "?" if task.unpriced else cost(task.usd) if task.calls else ""
+    spent = "?" if task.unpriced else marked_cost(task.usd, simulated=simulated) if task.calls else ""
     waited = task.waited if task.waited >= _NOTICEABLE else None
     figures = [f"{number:,}" if number else "" for number in (task.calls, task.retries)]
     return [

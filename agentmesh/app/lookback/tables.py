@@ -22,13 +22,15 @@ from ..settings import Options
 from ..wording import dollars, plural
 
 __all__ = [
-    "GAP", "STYLES", "FirstOption", "cost", "explain_damage",
-    "journal_of", "lasted", "new_console", "new_table", "outcome_json", "print_json", "size",
+    "GAP", "SIMULATED_MARK", "STYLES", "FirstOption", "cost", "explain_damage",
+    "journal_of", "lasted", "marked_cost", "new_console", "new_table", "outcome_json", "print_json", "size",
     "status_text", "text_of", "when",
 ]  # fmt: skip
 
 GAP = 1  # between columns, so that eight of them fit into 60
 STYLES = {"done": "green", "running": "cyan", "partial": "yellow", "failed": "red", "unreadable": "red"}
+SIMULATED_MARK = Text("* simulated", "dim")
+"""What the stars of `marked_cost` mean: a line below a table."""
 _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])  # a reply must not steer the terminal
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -97,6 +99,11 @@ def lasted(seconds: float | None) -> str:
 def cost(usd: float | None, *, simulated: bool = False) -> str:
     """Dollars; a question mark where a price is unknown."""
     return "?" if usd is None else dollars(usd) + (" (simulated)" if simulated else "")
+
+
+def marked_cost(usd: float | None, *, simulated: bool) -> str:
+    """The same in a narrow column, where a star says `simulated`."""
+    return cost(usd) + ("*" if simulated else "")
 
 
 def size(number: float) -> str:
