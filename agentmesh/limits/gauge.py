@@ -106,8 +106,8 @@ class Gauge:
         level = meter.level(now)
         if level >= self.limit.capacity:
             self.full_at = now
-        if ahead or self._ahead:
-            self._ahead = ahead + min(self._ahead, max(0.0, self.limit.capacity - level))
+        self._fill(now)
+        self._ahead += ahead
         meter.take(amount, now)
         self._recent.add(amount, now)
         self._used += amount
@@ -137,6 +137,7 @@ class Gauge:
 
     def adopt(self, limit: Limit, now: float) -> None:
         """From now on this limit holds: the provider said so."""
+        self._fill(now)
         self.meter.take(0.0, now)  # what came back until now came at the old rate
         self.told = True
         self.limit = limit
@@ -179,8 +180,7 @@ class Gauge:
     def release(self, amount: float, now: float, *, since: float = 0.0) -> None:
         """What was taken at `since` was not used, or is used no longer (slots); more than that was, if negative."""
         first = now if self._first is None else self._first
-        if self._ahead:
-            self._ahead = min(self._ahead, max(0.0, self.limit.capacity - self.meter.level(now)))
+        self._fill(now)
         self.meter.give(amount, now, since=max(since, first))
         self._count(-amount, now)
 
@@ -189,13 +189,16 @@ class Gauge:
 
         A bucket that was full meanwhile, there or here, has less to give back: it would be fuller than the provider's.
         """
-        given = amount
-        if self.limit.shape == "bucket":
-            self._ahead = min(self._ahead, max(0.0, self.limit.capacity - self.meter.level(now)))
-            given = min(amount, self._ahead)
-            self._ahead -= given
+        self._fill(now)
+        given = min(amount, self._ahead) if self.limit.shape == "bucket" else amount
         self.release(given, now, since=since)
+        self._ahead -= given
         self._count(given - amount, now)
+
+    def _fill(self, now: float) -> None:
+        """A full bucket is not lower than the provider's any more."""
+        if self._ahead:
+            self._ahead = min(self._ahead, max(0.0, self.limit.capacity - self.meter.level(now)))
 
     def note_bound(self, bound: bool, now: float) -> None:
         """Whether, from now on, this limit is what holds a call back."""

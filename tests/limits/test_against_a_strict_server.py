@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from agentmesh.dialects import dialect
 from agentmesh.dialects.base import LimitLevel
 from agentmesh.limits.admission import Admission, Ticket
+from agentmesh.limits.gauge import Gauge
 from agentmesh.limits.queue import ALONE, Share
 from agentmesh.rates import Limit, Reserves, Settles, Shape, Unit
 from agentmesh.simulate.behaviour import Served, ServedModel
@@ -253,6 +254,20 @@ def test_what_came_back_to_a_full_bucket_does_not_come_back_twice() -> None:
     )
     play = Play(World((limit,), (), NONE, asks, sleeps=8 * 3600.0))
     play.leaves_nothing(play.run())
+
+
+def test_what_is_taken_ahead_late_comes_back_and_what_was_full_at_another_figure_does_not() -> None:
+    limit = Limit("tokens", 600, 60.0, 100.0, "bucket", reserves="input")
+    gauge = Gauge(limit, "acme", 0.0)
+    gauge.take(10.0, 0.0)
+    gauge.release_ahead(-60.0, 20.0, since=0.0)  # the first reply shows at a full bucket that more will be used
+    assert gauge.meter.level(20.0) == 40.0
+    gauge.release_ahead(60.0, 21.0, since=0.0)
+    assert gauge.meter.level(21.0) == 100.0
+    gauge.take(60.0, 30.0, ahead=60.0)
+    gauge.adopt(replace(limit, limit=6000, burst=1000.0), 60.0)  # full of 100, which are all that both now have
+    gauge.release_ahead(60.0, 60.0, since=30.0)
+    assert gauge.meter.level(60.0) == 100.0
 
 
 @given(told_limits(shaped=True), asks, hours)
