@@ -138,7 +138,7 @@ def _nothing_blocks_the_loop(_no_network: None) -> Iterator[None]:
     for function in guard.functions.values():
         function.can_block_predicate = _or_not_ours(function.can_block_predicate)
         function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
-        function.can_block_in("agentmesh/journal/ends.py", "_read_with_next")  # local, and bounded: see there
+        function.can_block_in("agentmesh/journal/ends.py", {"_read_with_next", "earlier"})  # local, bounded: see there
     guard.activate()
     yield
     guard.deactivate()

@@ -156,7 +156,10 @@ def told_of_unfinished(folder: Path | None, *, name: str, place: str) -> list[st
     last = next((run for run in runs if run.name == name), None)
     if last is None or last.is_running or not last.is_unfinished:
         return []
-    began, run = began_as(last.path), short_of(last.path)
+    try:
+        began, run = began_as(last.path), short_of(last.path)
+    except UserError:  # how it began cannot be read: nothing goes on with it
+        return []
     if began.options.get("command") != "run" or not began.content:
         return []
     goes_on = f"`agentmesh resume {run}{place}` goes on with it"

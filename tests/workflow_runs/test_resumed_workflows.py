@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -109,9 +111,18 @@ def test_who_begins_with_other_inputs_hears_of_the_run_that_is_unfinished(
     said = f"with other inputs or models, is unfinished: `agentmesh resume {before.id[-4:]}` goes on with it"
     assert said in begin("sim/large", "--budget", "calls=1")
     assert "is unfinished: " not in begin("sim/small", "--fresh")
-    assert "is unfinished: " not in begin(
-        "sim/large", "--input", 'words=[{"w": "x"}]'
-    )  # there is a newer one, which is finished
+    # The newest is finished now.
+    assert "is unfinished: " not in begin("sim/large", "--input", 'words=[{"w": "x"}]')
+
+
+def test_a_damaged_run_of_other_inputs_is_in_nobodys_way(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    killed("run", "chain.yaml")
+    (before,) = list_runs(Path(".agentmesh"))
+    with closing(sqlite3.connect(before.path)) as connection:
+        connection.execute("UPDATE event SET body = x'00' WHERE id = 1")  # how it began
+        connection.commit()
+    code, _, err = run("run", "chain.yaml", "--model", "sim/large", "--display", "plain", capsys=capsys)
+    assert (code, "is unfinished: " in err) == (0, False)
 
 
 def test_what_was_in_the_place_of_its_result_when_a_run_began_is_replaced_by_the_same_command_again(
