@@ -38,7 +38,8 @@ class Tally:
     in order, of which they were `paused` for so many, not counting the pause that began at `paused_at` and has not
     ended. `resumes` is how often another one went on; `spent_usd` and `spent_tokens` are what budgets count. `parts`
     has only what the file's tables lack. `spared` calls were not sent, as their answer was known; `saved_usd` is what
-    those cost elsewhere, as far as it is known. `simulated` counts the calls, sent or spared, of simulated models.
+    those cost elsewhere, as far as it is known. `simulated` counts the calls of simulated models, sent or spared, but
+    for uncertain ones.
     """
 
     last: int = 0
@@ -97,7 +98,7 @@ class Tally:
             case CallEnded():
                 self._use(event.usage)
                 self.usd += event.usd or 0.0
-                self.simulated += event.usage.calls if event.simulated else 0
+                self.simulated += event.usage.calls - event.usage.uncertain if event.simulated else 0
                 self.spent_usd += event.paid_usd
                 self.spent_tokens += event.paid_tokens
                 self.unpriced += event.usd is None and event.result == "ok"

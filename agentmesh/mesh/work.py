@@ -81,7 +81,7 @@ class Work:
 
     def of_item(self, perform: Perform, *, item: Any, asked: str | None) -> Work:
         """The work of one item on these terms: `dataclasses.replace` would take four times as long."""
-        return Work(
+        return Work(  # in the order of the fields
             perform, self.is_call, item, self.agent, self.weight, self.retry, self.timeout, self.attempt_timeout,
             self.budgets, self.on_failure, asked, self.revive, self.joins,
         )  # fmt: skip

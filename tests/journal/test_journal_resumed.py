@@ -19,7 +19,7 @@ from agentmesh.events import CallEnded, CallIntent, Event, RunEnded, RunResumed,
 from agentmesh.journal import Journal, RunFile, RunSummary
 from agentmesh.journal.format import SCHEMA_VERSION
 from agentmesh.journal.store import Store
-from agentmesh.journal.tally import TALLY_COLUMNS
+from agentmesh.journal.tally import TALLY_COLUMNS, Tally
 from agentmesh.outcome import Usage
 
 pytestmark = pytest.mark.anyio
@@ -215,3 +215,23 @@ async def test_who_writes_a_run_is_named_to_who_would_go_on_with_it(tmp_path: Pa
     await journal.aclose("done")
     store = await in_thread(Store.resume, journal.path)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("calls", "simulated"),
+    [
+        ([(True, 0)], True),
+        ([(True, 0), (True, 1)], True),
+        ([(True, 0), (False, 0)], False),
+        ([(False, 0), (True, 1)], False),  # one was paid, and nobody knows of the other
+    ],
+)
+def test_a_run_is_simulated_when_all_calls_of_known_end_were(calls: list[tuple[bool, int]], simulated: bool) -> None:
+    tally = Tally()
+    for number, (of_simulated, uncertain) in enumerate(calls):
+        ended = CallEnded(
+            at=1.0, call=number, attempt=1, address="t/a", agent="x", account="a", model="m", result="ok", seconds=1.0,
+            usage=Usage(calls=1, uncertain=uncertain), simulated=of_simulated,
+        )  # fmt: skip
+        tally.add(number, ended)
+    assert tally.is_simulated is simulated

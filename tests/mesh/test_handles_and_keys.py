@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from scripted import Scripted, provider_file, said
 import agentmesh as am
 from agentmesh.errors import HandleMisuse
 from agentmesh.events import TaskAdded
+from agentmesh.mesh.work import Work
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -240,3 +242,11 @@ def test_agents_that_make_no_sense(message: str, options: dict[str, Any]) -> Non
 async def test_a_provider_file_of_ones_own(tmp_path: Path) -> None:
     async with am.open_mesh(journal=None, provider_files=[provider_file(tmp_path)]) as mesh:
         assert (await mesh.ask("lab/free", "Hello.")).startswith("(A simulated reply of free.)")
+
+
+def test_the_work_of_an_item_is_on_the_same_terms() -> None:
+    names = [field.name for field in dataclasses.fields(Work)]
+    terms = Work(**{name: f"its {name}" for name in names})  # type: ignore[arg-type]
+    work = terms.of_item(echo, item=1, asked="2")
+    own = {"perform": echo, "item": 1, "asked": "2"}
+    assert {name: getattr(work, name) for name in names} == {name: f"its {name}" for name in names} | own
